@@ -1,0 +1,110 @@
+#include "exporters/prometheus/snapshot_page.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <utility>
+
+#include "exporters/prometheus/metric_table.h"
+
+namespace numaheap::exporters {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+
+// Linux has at most 1024 nodes (CONFIG_NODES_SHIFT 10); the interleaved heap comes on top.
+constexpr uint32_t kMaxHeaps = 1025;
+
+// Fills *snapshot and the array behind it. The number of heaps may grow between two calls, while
+// the library's constructor opens the nodes, so the array is made larger until all fit.
+bool Take(const numaheap_exporter_host& host, numaheap_snapshot_t* snapshot,
+          std::vector<numaheap_node_snapshot_t>* nodes) {
+  do {
+    *snapshot = {};
+    snapshot->version = NUMAHEAP_SNAPSHOT_VERSION;
+    snapshot->node_capacity = static_cast<uint32_t>(nodes->size());
+    snapshot->nodes = nodes->data();
+    if (host.snapshot(snapshot) != 0 || snapshot->node_count > kMaxHeaps) return false;
+    if (snapshot->node_count <= nodes->size()) {
+      nodes->resize(snapshot->node_count);
+      return true;
+    }
+    nodes->resize(snapshot->node_count);
+  } while (true);
+}
+
+MetricFamily FamilyOf(const Metric& metric) {
+  MetricFamily family;
+  family.name = metric.name;
+  family.help = metric.help;
+  family.type = metric.kind == MetricKind::kCounter ? prometheus::MetricType::Counter
+                                                    : prometheus::MetricType::Gauge;
+  return family;
+}
+
+void AddSample(std::vector<ClientMetric::Label> labels, uint64_t value, MetricFamily* family) {
+  ClientMetric sample;
+  sample.label = std::move(labels);
+  // Prometheus has nothing but doubles: exact up to 2^53.
+  (family->type == prometheus::MetricType::Counter ? sample.counter.value : sample.gauge.value) =
+      static_cast<double>(value);
+  family->metric.push_back(std::move(sample));
+}
+
+std::string NodeName(const numaheap_node_snapshot_t& node) {
+  return node.node < 0 ? std::string(kInterleavedNode) : std::to_string(node.node);
+}
+
+MetricFamily FamilyOf(const NodeMetric& row, const std::vector<numaheap_node_snapshot_t>& nodes) {
+  MetricFamily family = FamilyOf(row.metric);
+  for (const numaheap_node_snapshot_t& node : nodes) {
+    for (const NodeSample& sample : row.samples) {
+      if (sample.value == nullptr) continue;
+      std::vector<ClientMetric::Label> labels{{std::string(kNodeLabel), NodeName(node)}};
+      if (!row.split.empty()) {
+        labels.push_back({std::string(row.split), std::string(sample.label)});
+      }
+      AddSample(std::move(labels), sample.value(node), &family);
+    }
+  }
+  return family;
+}
+
+MetricFamily FamilyOf(const ProcessMetric& row, const ProcessState& state) {
+  MetricFamily family = FamilyOf(row.metric);
+  std::vector<ClientMetric::Label> labels;
+  for (const ProcessLabel& label : row.labels) {
+    if (label.value == nullptr) continue;
+    labels.push_back({std::string(label.name), std::string(label.value(state))});
+  }
+  AddSample(std::move(labels), row.value(state), &family);
+  return family;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> SnapshotPage::Collect() const {
+  numaheap_snapshot_t snapshot;
+  std::vector<numaheap_node_snapshot_t> nodes;
+  if (!Take(host_, &snapshot, &nodes)) {
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  const ProcessState state{snapshot, host_.version(), failures_.load(std::memory_order_relaxed)};
+  std::vector<MetricFamily> families;
+  families.reserve(std::size(kNodeMetrics) + std::size(kProcessMetrics));
+  for (const NodeMetric& row : kNodeMetrics) families.push_back(FamilyOf(row, nodes));
+  for (const ProcessMetric& row : kProcessMetrics) families.push_back(FamilyOf(row, state));
+  return families;
+}
+
+std::string SnapshotPage::Text() const noexcept {
+  try {
+    return prometheus::TextSerializer().Serialize(Collect());
+  } catch (...) {
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+}
+
+}  // namespace numaheap::exporters

@@ -1,0 +1,86 @@
+#include "numa/libnuma_placement.h"
+
+#include <fcntl.h>
+#include <numaif.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+#include "numa/node_mask.h"
+#include "numa/node_meminfo.h"
+
+namespace numaheap {
+namespace {
+
+// Runs a system call that returns -1 on failure; 0 or its errno, with errno itself left as it was.
+template <typename Call>
+int ErrnoOf(Call call) {
+  const int saved = errno;
+  const int result = call() < 0 ? errno : 0;
+  errno = saved;
+  return result;
+}
+
+int ModeOf(Policy policy) {
+  switch (policy) {
+    case Policy::kPreferred:
+      return MPOL_PREFERRED;
+    case Policy::kBind:
+      return MPOL_BIND;
+    case Policy::kInterleave:
+      return MPOL_INTERLEAVE;
+  }
+  return -1;
+}
+
+int BindRange(void* start, size_t bytes, Policy policy, const NodeId* nodes, int count) {
+  // An empty list is not an error to the kernel for every mode: MPOL_PREFERRED takes it for
+  // "local".
+  if (count <= 0) return EINVAL;
+  NodeMask mask;
+  for (int i = 0; i < count; ++i) {
+    if (!mask.Add(nodes[i])) return EINVAL;
+  }
+  return ErrnoOf([&] {
+    return mbind(start, bytes, ModeOf(policy), mask.words(), NodeMask::kMaxNodeArgument, 0);
+  });
+}
+
+// Reads one sysfs file, which the kernel hands over in a single read. Returns the bytes read or -1.
+ssize_t ReadWhole(const char* path, char* buffer, size_t capacity) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  const ssize_t size = read(file, buffer, capacity);
+  close(file);
+  return size;
+}
+
+uint64_t FreeBytes(NodeId node) {
+  constexpr std::string_view kPrefix = "/sys/devices/system/node/node";
+  constexpr std::string_view kSuffix = "/meminfo";
+  char path[kPrefix.size() + 11 + kSuffix.size() + 1];
+  memcpy(path, kPrefix.data(), kPrefix.size());
+  char* end = std::to_chars(path + kPrefix.size(), path + sizeof path, node.value).ptr;
+  memcpy(end, kSuffix.data(), kSuffix.size() + 1);
+
+  char text[4096];
+  const int saved = errno;
+  const ssize_t size = ReadWhole(path, text, sizeof text);
+  errno = saved;
+  return size <= 0 ? 0 : AvailableBytes({text, static_cast<size_t>(size)});
+}
+
+int PageNodes(const void* const* addresses, size_t count, int* status) {
+  return ErrnoOf(
+      [&] { return move_pages(0, count, const_cast<void**>(addresses), nullptr, status, 0); });
+}
+
+}  // namespace
+
+PlacementCalls LibnumaPlacement() {
+  return {.bind_range = BindRange, .free_bytes = FreeBytes, .page_nodes = PageNodes};
+}
+
+}  // namespace numaheap

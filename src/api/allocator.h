@@ -1,0 +1,139 @@
+// Allocator: the composition root. The one object that knows the process: it opens the first heap at
+// the first allocation, reads the settings and opens everything else in the library's constructor,
+// and then connects malloc and free to caches and heaps.
+//
+//   boot   first allocation: one heap on the node of the caller, no library but libc, no caches
+//   start  constructor: settings, topology, all heaps, placement, caches
+//
+// There is one, `allocator`, constant-initialised: it works before any constructor has run.
+// Everything is thread-safe; functions that allocate return null when memory has run out and leave
+// errno to their callers.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "numa/numa_plugin.h"
+#include "src/api/background.h"
+#include "src/api/fast_path.h"
+#include "src/api/numaheap.h"
+#include "src/cache/cpu_cache.h"
+#include "src/heap/node_heaps.h"
+#include "src/os/address_space.h"
+#include "src/os/linux_kernel.h"
+#include "src/settings/settings.h"
+
+namespace numaheap {
+
+class Allocator {
+ public:
+  constexpr Allocator() = default;
+
+  // The rest of opening, once, from the library's constructor.
+  void Start();
+
+  // `caller`: who called from outside of the library; see Background::MaybeStart.
+  void* Allocate(size_t size, const void* caller);
+  void* AllocateAligned(size_t size, size_t alignment, const void* caller);  // a power of two, bytes
+  // `size` bytes of zeros.
+  void* AllocateZeroed(size_t size, const void* caller);
+  // From that heap or not at all.
+  void* AllocateOnHeap(NodeHeap& heap, size_t size);
+
+  // `operation`: what the program called, for the message when `ptr` is no block.
+  void Free(void* ptr, const char* operation);
+  // True when the block at `ptr` now holds `size` bytes (not 0); else it is as it was, *usable bytes
+  // large.
+  bool ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable);
+  size_t UsableSize(const void* ptr, const char* operation);
+
+  // Null when no heap has this node.
+  NodeHeap* HeapOnNode(NodeId node) { return Boot() ? heaps_.heap(node) : nullptr; }
+  // Null when there is no memory for it.
+  NodeHeap* InterleavedHeap();
+  int Owner(const void* ptr, numaheap_owner_t* owner);
+  size_t ReleaseMemory();
+
+  int TakeSnapshot(numaheap_snapshot_t* snapshot);
+  // Calls visit(const numaheap_node_snapshot_t&), the interleaved heap first, then by rising node.
+  template <typename Visit>
+  void ForEachNodeSnapshot(Visit visit);
+  numaheap_node_snapshot_t SumOfNodes();
+
+  // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
+  // `drain_unused` empties caches that have rested since the last such round, and releases what has
+  // been idle since `cutoff_ms`.
+  void ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused);
+
+  const Settings& settings() const { return settings_; }
+  Kernel& kernel() { return kernel_; }
+  Background& background() { return background_; }
+
+  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ResetInChild() { background_.ResetInChild(); }
+
+ private:
+  enum State : int { kNone, kBooted, kStarted };
+
+  // Opens the first heap if that has not been done. False when not even that can be had.
+  bool Boot() {
+    return __builtin_expect(state_.load(std::memory_order_acquire) != kNone, 1) || BootSlow();
+  }
+  bool BootSlow();
+  bool OpenFirstHeap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_lock_);
+  bool started() const { return state_.load(std::memory_order_acquire) == kStarted; }
+
+  void ReadSettings();
+  const Topology* FindTopology();
+  const Topology* SingleNodeTopology();
+  void Place();
+  void PlaceHeap(NodeHeap& heap);
+  ptrdiff_t ChooseRseqOffset();
+
+  NodeHeap& LocalHeap() { return started() ? cache_.LocalHeap() : *first_heap_; }
+  void* AllocateSmall(SizeClass c);
+  void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
+  void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
+  // Looks after the heap that a block came from.
+  void* Handed(void* block, const void* caller);
+  // The block that starts at `ptr`, or death: what it is not is said as of `operation`.
+  Block BlockOrDie(const void* ptr, const char* operation, NodeHeap** home);
+  void FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out);
+
+  std::atomic<int> state_{kNone};
+  Lock start_lock_{LockRank::kStart};
+  LinuxKernel kernel_;
+  AddressSpace space_;
+  NodeHeaps heaps_{kernel_, space_};
+  CpuCache cache_{kernel_, heaps_, fast_path};
+  Background background_;
+
+  // Constant once booted.
+  NodeHeap* first_heap_ = nullptr;
+  int cpu_limit_ = 0;
+
+  // Constant once started.
+  Settings settings_;
+  NumaPlugin numa_ = {};
+  const Topology* topology_ = nullptr;
+  uint32_t placement_mode_ = NUMAHEAP_PLACEMENT_SINGLE_NODE;
+};
+
+extern constinit Allocator allocator;
+
+template <typename Visit>
+void Allocator::ForEachNodeSnapshot(Visit visit) {
+  if (!Boot()) return;
+  const auto visit_heap = [&](NodeHeap& heap) {
+    numaheap_node_snapshot_t node;
+    FillNode(heap, &node);
+    visit(node);
+  };
+  if (NodeHeap* interleaved = heaps_.interleaved()) visit_heap(*interleaved);
+  heaps_.ForEach([&](NodeHeap& heap) {
+    if (heap.node() != kNoNode) visit_heap(heap);
+  });
+}
+
+}  // namespace numaheap

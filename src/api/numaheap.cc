@@ -1,0 +1,37 @@
+#include "src/api/numaheap.h"
+
+#include <errno.h>
+
+#include "src/api/allocator.h"
+
+using numaheap::allocator;
+
+namespace {
+
+void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap) {
+  void* block = heap == nullptr ? nullptr : allocator.AllocateOnHeap(*heap, size);
+  if (block == nullptr) errno = heap == nullptr ? error_without_heap : ENOMEM;
+  return block;
+}
+
+}  // namespace
+
+extern "C" {
+
+void* numaheap_malloc_onnode(size_t size, int node) {
+  return AllocateFrom(node < 0 ? nullptr : allocator.HeapOnNode({node}), size, EINVAL);
+}
+
+void* numaheap_malloc_interleaved(size_t size) {
+  return AllocateFrom(allocator.InterleavedHeap(), size, ENOMEM);
+}
+
+int numaheap_owner(const void* ptr, numaheap_owner_t* owner) { return allocator.Owner(ptr, owner); }
+
+size_t numaheap_release_memory(void) { return allocator.ReleaseMemory(); }
+
+int numaheap_snapshot(numaheap_snapshot_t* snapshot) { return allocator.TakeSnapshot(snapshot); }
+
+const char* numaheap_version(void) { return NUMAHEAP_VERSION; }
+
+}  // extern "C"

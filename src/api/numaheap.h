@@ -1,0 +1,117 @@
+/* numaheap: a NUMA-aware memory allocator.
+ *
+ * The malloc family and the C++ operators come with the library and need no header; this one has
+ * what they can't say. Plain C. Every function is thread-safe and, unless it says otherwise, leaves
+ * errno alone. Nothing here prints. */
+#ifndef NUMAHEAP_H_
+#define NUMAHEAP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NUMAHEAP_VERSION_MAJOR 0
+#define NUMAHEAP_VERSION_MINOR 1
+#define NUMAHEAP_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define NUMAHEAP_API __attribute__((visibility("default")))
+#else
+#define NUMAHEAP_API
+#endif
+
+/* ---- Placement ------------------------------------------------------------------------------ */
+
+/* Allocates `size` bytes (0 counts as 1) from the heap of kernel node `node`, aligned to 16 bytes.
+ * Free with free(). The memory comes from that node's address range or not at all: null with errno
+ * ENOMEM when the range has none, null with errno EINVAL when there is no such heap. */
+NUMAHEAP_API void* numaheap_malloc_onnode(size_t size, int node);
+
+/* As above, from the heap whose pages lie interleaved over all nodes. It is there once the library's
+ * constructor has run. */
+NUMAHEAP_API void* numaheap_malloc_interleaved(size_t size);
+
+/* What numaheap knows of an address. */
+typedef struct numaheap_owner_t {
+  int node;            /* kernel node whose heap owns it; -1 for the interleaved heap */
+  unsigned size_class; /* 1 and up; 0: a large object with pages of its own */
+  void* object;        /* start of the block that contains the address */
+  size_t object_size;  /* usable bytes of that block */
+} numaheap_owner_t;
+
+/* Says which block contains `ptr`, which may point into its middle. Safe for any address at all,
+ * as long as the block is not freed at the same time. Returns 0 and fills *owner, or ENOENT when no
+ * block of numaheap contains it (a block that lies freed in a cache may still be reported). */
+NUMAHEAP_API int numaheap_owner(const void* ptr, numaheap_owner_t* owner);
+
+/* ---- Giving memory back --------------------------------------------------------------------- */
+
+/* Empties the caches into the page heaps and returns every idle page to the kernel, whatever its
+ * age. Returns the number of bytes returned. Takes milliseconds per GiB; other threads go on. */
+NUMAHEAP_API size_t numaheap_release_memory(void);
+
+/* ---- Snapshot ------------------------------------------------------------------------------- */
+
+#define NUMAHEAP_SNAPSHOT_VERSION 1
+
+/* One heap. All sizes in bytes, all counts since start. In every snapshot
+ * in_use_bytes + idle_bytes + released_bytes == committed_bytes, exactly. */
+typedef struct numaheap_node_snapshot_t {
+  int32_t node;              /* kernel node number; -1 for the interleaved heap */
+  uint32_t cpus;             /* online CPUs whose nearest heap this is */
+  uint64_t reserved_bytes;   /* address space kept for this heap */
+  uint64_t committed_bytes;  /* the part of it that was ever used */
+  uint64_t in_use_bytes;     /* pages that hold objects, cached ones included */
+  uint64_t idle_bytes;       /* free pages still backed by memory */
+  uint64_t released_bytes;   /* free pages without memory behind them */
+  uint64_t cached_bytes;     /* part of in_use: freed objects in the CPU and transfer caches */
+  uint64_t large_bytes;      /* part of in_use: objects with pages of their own */
+  uint64_t metadata_bytes;   /* committed for the heap's own records, outside committed_bytes */
+  uint64_t spans_in_use;
+  uint64_t spans_free;
+  uint64_t allocations;      /* objects handed out */
+  uint64_t allocated_bytes;  /* their sum, by usable size */
+  uint64_t frees_local;      /* freed on a CPU of this node */
+  uint64_t frees_remote;     /* freed on a CPU of another node */
+  uint64_t remote_pending;   /* remote frees not swept yet, objects */
+  uint64_t spills;           /* allocations that this node wanted and another one gave */
+  uint64_t scavenged_bytes;  /* returned to the kernel */
+  uint64_t growths;          /* times the committed part grew */
+  uint64_t failed_growths;   /* times the kernel refused it */
+} numaheap_node_snapshot_t;
+
+enum { NUMAHEAP_CACHE_BOOT = 0, NUMAHEAP_CACHE_RSEQ = 1, NUMAHEAP_CACHE_LOCKED = 2 };
+enum {
+  NUMAHEAP_PLACEMENT_SINGLE_NODE = 0, /* one node: nothing to place */
+  NUMAHEAP_PLACEMENT_PREFERRED = 1,
+  NUMAHEAP_PLACEMENT_BIND = 2,
+  NUMAHEAP_PLACEMENT_FIRST_TOUCH = 3, /* the kernel refused mbind */
+  NUMAHEAP_PLACEMENT_SYNTHETIC = 4    /* nodes are made up: addresses are, memory is not, placed */
+};
+
+typedef struct numaheap_snapshot_t {
+  uint32_t version;            /* in: NUMAHEAP_SNAPSHOT_VERSION */
+  uint32_t node_capacity;      /* in: entries in `nodes`; 0 to ask for the number only */
+  numaheap_node_snapshot_t* nodes; /* in: the caller's array; filled by rising node number */
+  uint32_t node_count;         /* out: heaps there are; more than node_capacity: the rest is left out */
+  uint32_t cache_mode;         /* out: NUMAHEAP_CACHE_… */
+  uint32_t placement_mode;     /* out: NUMAHEAP_PLACEMENT_… */
+  uint32_t reservation_halvings; /* out: times the address space was refused and asked for by half */
+  char metrics_address[64];    /* out: host:port that serves /metrics, "" if none does */
+} numaheap_snapshot_t;
+
+/* Fills *snapshot. Allocates nothing; takes each heap's lock for a moment. Returns 0, or EINVAL for
+ * an unknown version. */
+NUMAHEAP_API int numaheap_snapshot(numaheap_snapshot_t* snapshot);
+
+/* The library's version, "0.1.0". */
+NUMAHEAP_API const char* numaheap_version(void);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* NUMAHEAP_H_ */

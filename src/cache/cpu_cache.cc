@@ -1,0 +1,434 @@
+#include "src/cache/cpu_cache.h"
+
+#include <algorithm>
+
+#include "src/heap/report.h"
+
+namespace numaheap {
+namespace {
+
+// Slots that a class has in every slab, whatever its present capacity: address space, touched only
+// where it is used. 2,048 blocks or 512 KiB, at least 8 blocks.
+constexpr int MaxCapacity(SizeClass c) {
+  return static_cast<int>(std::clamp<size_t>((512 << 10) / kSizeMap[c].size, 8, 2048));
+}
+
+constexpr size_t SlabSlots() {
+  size_t slots = sizeof(CpuSlab) / sizeof(void*);
+  for (int c = 1; c < kSizeClasses; ++c) {
+    slots += 1 + static_cast<size_t>(MaxCapacity({static_cast<uint8_t>(c)}));
+  }
+  return slots;
+}
+static_assert(SlabSlots() <= 65536, "slots are numbered with 16 bits");
+
+constexpr size_t kSlabBytes = SlabSlots() * sizeof(void*);
+
+// Classes that the hand looks at for one miss: bounds what a miss costs.
+constexpr int kLooksPerMiss = 16;
+
+void InitSlab(CpuSlab* slab, const NodeHeap& heap, int64_t cpu) {
+  size_t slot = sizeof(CpuSlab) / sizeof(void*);
+  for (int c = 1; c < kSizeClasses; ++c) {
+    const SizeClass size_class{static_cast<uint8_t>(c)};
+    SlabLimits& limits = slab->limits[c];
+    ++slot;  // the one that stays null
+    limits.begin = static_cast<uint16_t>(slot);
+    limits.end.store(limits.begin, std::memory_order_relaxed);
+    limits.alignment_mask = kSizeMap[size_class].alignment_mask;
+    limits.max_capacity = static_cast<uint16_t>(MaxCapacity(size_class));
+    slab->words[c].store(slot, std::memory_order_relaxed);
+    slot += limits.max_capacity;
+  }
+  slab->heap_start = reinterpret_cast<uintptr_t>(heap.range().heap.start());
+  slab->heap_bytes = heap.range().heap.reserved_bytes();
+  slab->page_classes = heap.map().classes();
+  slab->cpu = cpu;
+}
+
+}  // namespace
+
+size_t CpuCache::RecordBytes(int cpus) {
+  return static_cast<size_t>(cpus) * (kSlabBytes + sizeof(PerCpu) + 2 * kSmallestPage);
+}
+
+bool CpuCache::Open(const Topology& topology, ptrdiff_t rseq_offset, size_t bytes_per_cpu) {
+  topology_ = &topology;
+  cpu_limit_ = topology.cpu_limit;
+  bytes_per_cpu_ = static_cast<int64_t>(bytes_per_cpu);
+  uses_rseq_ = rseq_offset != 0;
+  NodeHeap& heap = HeapOf(kernel_.CurrentCpu());
+  const size_t limit = static_cast<size_t>(cpu_limit_);
+  auto* cpus = heap.arena().Allocate(limit * sizeof(*cpus_));
+  auto* slabs = heap.arena().Allocate((limit + 2) * sizeof(*slabs_));
+  no_slab_ = heap.arena().New<CpuSlab>();
+  if (cpus == nullptr || slabs == nullptr || no_slab_ == nullptr) return false;
+  cpus_ = static_cast<std::atomic<PerCpu*>*>(cpus);
+  slabs_ = static_cast<std::atomic<CpuSlab*>*>(slabs) + 2;
+  for (int i = 0; i < cpu_limit_; ++i) new (&cpus_[i]) std::atomic<PerCpu*>(nullptr);
+  for (int i = -2; i < cpu_limit_; ++i) new (&slabs_[i]) std::atomic<CpuSlab*>(no_slab_);
+  if (uses_rseq_) {
+    static_assert(sizeof(std::atomic<CpuSlab*>) == sizeof(CpuSlab*));
+    fast_.slabs.store(reinterpret_cast<CpuSlab* const*>(slabs_), std::memory_order_relaxed);
+    fast_.rseq_offset.store(rseq_offset, std::memory_order_release);
+  }
+  return true;
+}
+
+NodeHeap& CpuCache::HeapOf(CpuId cpu) const {
+  NodeHeap* heap = cpu.value < topology_->cpu_limit
+                       ? heaps_.heap(topology_->cpus[cpu.value].node)
+                       : nullptr;
+  for (int i = 0; heap == nullptr; ++i) heap = heaps_.Get(i);  // the first heap always exists
+  return *heap;
+}
+
+CpuCache::PerCpu* CpuCache::Get(CpuId cpu) {
+  if (PerCpu* present = At(cpu.value)) return present;
+  if (cpu.value >= cpu_limit_) return nullptr;
+  LockHolder holder(create_lock_);
+  if (PerCpu* present = At(cpu.value)) return present;
+  return Make(cpu);
+}
+
+CpuCache::PerCpu* CpuCache::Make(CpuId cpu) {
+  NodeHeap& heap = HeapOf(cpu);
+  const int domain = topology_->cpus[cpu.value].cache_domain;
+  void* memory = heap.arena().Allocate(kSlabBytes);
+  if (memory == nullptr) return nullptr;
+  auto* slab = new (memory) CpuSlab();
+  InitSlab(slab, heap, cpu.value);
+  auto* made = heap.arena().New<PerCpu>(heap, domain, slab, bytes_per_cpu_, heaps_.limit());
+  if (made == nullptr) return nullptr;  // the slab's memory was never touched; it stays reserved
+  cpus_[cpu.value].store(made, std::memory_order_release);
+  if (uses_rseq_) slabs_[cpu.value].store(slab, std::memory_order_release);
+  return made;
+}
+
+BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n) {
+  BatchResult result;
+  if (uses_rseq_) {
+    result = SlabPushBatch(fast_, c, blocks, n);
+  } else {
+    LockHolder holder(cpu.lock);
+    result = {cpu.slab->PushBatchExclusive(c, blocks, n), cpu.slab->cpu};
+  }
+  if (result.count > 0) CpuOf(result).moved_in.Add(static_cast<uint64_t>(result.count));
+  return result;
+}
+
+BatchResult CpuCache::PopBatch(PerCpu& cpu, SizeClass c, void** out, int n) {
+  BatchResult result;
+  if (uses_rseq_) {
+    result = SlabPopBatch(fast_, c, out, n);
+  } else {
+    LockHolder holder(cpu.lock);
+    result = {cpu.slab->PopBatchExclusive(c, out, n), cpu.slab->cpu};
+  }
+  if (result.count > 0) CpuOf(result).moved_out.Add(static_cast<uint64_t>(result.count));
+  return result;
+}
+
+void* CpuCache::Pop(PerCpu& cpu, SizeClass c) {
+  if (uses_rseq_) return SlabPop(fast_, c);
+  LockHolder holder(cpu.lock);
+  return cpu.slab->PopExclusive(c);
+}
+
+PushResult CpuCache::Push(PerCpu& cpu, SizeClass c, void* block) {
+  if (uses_rseq_) return SlabPush(fast_, block);
+  const SlabLimits& limits = cpu.slab->limits[c.value];
+  if ((reinterpret_cast<uintptr_t>(block) & limits.alignment_mask) != 0) {
+    return PushResult::kMisaligned;
+  }
+  LockHolder holder(cpu.lock);
+  if (*cpu.slab->slot(CpuSlab::Top(cpu.slab->word(c)) - 1u) == block) {
+    return PushResult::kDuplicate;
+  }
+  return cpu.slab->PushBatchExclusive(c, &block, 1) == 1 ? PushResult::kDone : PushResult::kFull;
+}
+
+void* CpuCache::Allocate(SizeClass c) {
+  PerCpu* cpu = Get(kernel_.CurrentCpu());
+  if (cpu == nullptr) return AllocatePast(HeapOf(kernel_.CurrentCpu()), c);
+  if (void* block = Pop(*cpu, c)) return block;
+
+  // Half the capacity, so that blocks freed next still find room; one more goes to the caller.
+  const int want = std::min<int>(MakeRoom(*cpu, c) / 2, kSizeMap[c].batch - 1);
+  void* blocks[kMaxBatch];
+  const int got = cpu->heap.AllocateBatch(c, cpu->cache_domain, blocks, want + 1);
+  if (got == 0) return AllocatePast(cpu->heap, c);
+  const int rest = got - 1;
+  if (rest > 0) {
+    const BatchResult pushed = PushBatch(*cpu, c, blocks, rest);
+    if (pushed.count < rest) {
+      cpu->heap.FreeBatch(c, cpu->cache_domain, blocks + pushed.count, rest - pushed.count);
+    }
+  }
+  cpu->allocations.Add(1);
+  cpu->allocated_bytes.Add(kSizeMap[c].size);
+  return blocks[rest];
+}
+
+void* CpuCache::AllocatePast(NodeHeap& heap, SizeClass c) {
+  void* block = nullptr;
+  NodeHeap* from = &heap;
+  for (int n = 0; from != nullptr; from = heaps_.Spill(heap.node(), n++)) {
+    if (from->AllocateBatch(c, 0, &block, 1) == 0) continue;
+    if (from != &heap) heap.counters().spills.Add(1);
+    from->counters().allocations.Add(1);
+    from->counters().allocated_bytes.Add(kSizeMap[c].size);
+    return block;
+  }
+  return nullptr;
+}
+
+void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operation) {
+  const size_t size = kSizeMap[c].size;
+  PerCpu* cpu = Get(kernel_.CurrentCpu());
+  if (cpu == nullptr) {
+    home.counters().frees_local.Add(1);
+    home.FreeBatch(c, 0, &block, 1);
+    return;
+  }
+  if (&cpu->heap != &home) {
+    if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
+      ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
+    }
+    cpu->remote.Add(home, RangeOf(home), block, size);
+    return;
+  }
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    switch (Push(*cpu, c, block)) {
+      case PushResult::kDone:
+        return;
+      case PushResult::kMisaligned:
+        ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
+      case PushResult::kDuplicate:
+        ReportAlreadyFree(operation, block, home.node(), c, size);
+      case PushResult::kElsewhere:  // moved to another node meanwhile, or being drained
+        attempt = 3;
+        break;
+      case PushResult::kFull:
+        // First more room, then half of what is there goes on to others.
+        if (attempt == 0) {
+          MakeRoom(*cpu, c);
+        } else {
+          Evict(*cpu, c, std::max(1, cpu->slab->used(c) / 2));
+        }
+        break;
+    }
+  }
+  cpu->frees.Add(1);
+  home.FreeBatch(c, cpu->cache_domain, &block, 1);
+}
+
+int CpuCache::MakeRoom(PerCpu& cpu, SizeClass c) {
+  const SizeClassInfo& info = kSizeMap[c];
+  const int capacity = cpu.slab->capacity(c);
+  // Somebody else on this CPU is at it: what there is will do.
+  if (!cpu.lock.TryAcquire()) return capacity;
+  SlabLimits& limits = cpu.slab->limits[c.value];
+  const int grow = std::min<int>(info.batch, limits.max_capacity - cpu.slab->capacity(c));
+  if (grow > 0) {
+    const int64_t need = int64_t{grow} * info.size;
+    if (cpu.budget < need) TakeCapacity(cpu, c, need);
+    const int got = static_cast<int>(std::min<int64_t>(grow, cpu.budget / info.size));
+    cpu.budget -= int64_t{got} * info.size;
+    limits.end.store(static_cast<uint16_t>(limits.end.load(std::memory_order_relaxed) + got),
+                     std::memory_order_relaxed);
+  }
+  const int result = cpu.slab->capacity(c);
+  cpu.lock.Release();
+  return result;
+}
+
+void CpuCache::TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need) {
+  CpuSlab& slab = *cpu.slab;
+  for (int look = 0; look < kLooksPerMiss && cpu.budget < need; ++look) {
+    const SizeClass c{static_cast<uint8_t>(cpu.hand)};
+    cpu.hand = cpu.hand % (kSizeClasses - 1) + 1;
+    const int capacity = slab.capacity(c);
+    if (c == for_class || capacity == 0) continue;
+    const auto pops = static_cast<uint32_t>(CpuSlab::Pops(slab.word(c)));
+    const bool active = pops != cpu.seen_pops[c.value];
+    cpu.seen_pops[c.value] = pops;
+    if (!active) EvictLocked(cpu, c, capacity);
+    const int unused = capacity - slab.used(c);
+    const int taken = active ? unused / 2 : unused;
+    if (taken <= 0) continue;
+    SlabLimits& limits = slab.limits[c.value];
+    const auto end =
+        static_cast<uint16_t>(limits.end.load(std::memory_order_relaxed) - taken);
+    if (uses_rseq_) {
+      if (!SlabLowerEnd(fast_, slab.cpu, c, end)) continue;
+    } else {
+      limits.end.store(end, std::memory_order_relaxed);
+    }
+    cpu.budget += int64_t{taken} * kSizeMap[c].size;
+  }
+}
+
+void CpuCache::Evict(PerCpu& cpu, SizeClass c, int n) {
+  void* blocks[kMaxBatch];
+  const BatchResult taken = PopBatch(cpu, c, blocks, std::min(n, kMaxBatch));
+  GiveBack(taken, c, blocks);
+}
+
+void CpuCache::EvictLocked(PerCpu& cpu, SizeClass c, int n) {
+  void* blocks[kMaxBatch];
+  while (n > 0) {
+    const int here = std::min(n, kMaxBatch);
+    BatchResult taken;
+    if (uses_rseq_) {
+      taken = SlabPopBatch(fast_, c, blocks, here);
+    } else {
+      taken = {cpu.slab->PopBatchExclusive(c, blocks, here), cpu.slab->cpu};
+    }
+    if (taken.count == 0) return;
+    CpuOf(taken).moved_out.Add(static_cast<uint64_t>(taken.count));
+    GiveBack(taken, c, blocks);
+    n -= here;
+  }
+}
+
+void CpuCache::GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks) {
+  if (taken.count == 0) return;
+  PerCpu& from = CpuOf(taken);
+  from.heap.FreeBatch(c, from.cache_domain, blocks, taken.count);
+}
+
+void CpuCache::DeliverRemoteFrees(NodeHeap& home) {
+  const int range = RangeOf(home);
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) cpu->remote.Deliver(home, range);
+  }
+}
+
+template <typename Selected>
+void CpuCache::Drain(int64_t index, PerCpu& cpu, Selected selected) {
+  CpuSlab& slab = *cpu.slab;
+  if (uses_rseq_) {
+    // Withdrawn, and no sequence that saw it still runs: nobody else touches it.
+    slabs_[index].store(no_slab_, std::memory_order_seq_cst);
+    if (kernel_.InterruptSequences({static_cast<int>(index)}) != 0) {
+      slabs_[index].store(&slab, std::memory_order_release);
+      return;
+    }
+  }
+  for (int i = 1; i < kSizeClasses; ++i) {
+    const SizeClass c{static_cast<uint8_t>(i)};
+    if (!selected(c)) continue;
+    void* blocks[kMaxBatch];
+    while (const int n = slab.PopBatchExclusive(c, blocks, kMaxBatch)) {
+      cpu.moved_out.Add(static_cast<uint64_t>(n));
+      cpu.heap.FreeBatch(c, cpu.cache_domain, blocks, n);
+    }
+    cpu.budget += int64_t{slab.capacity(c)} * kSizeMap[c].size;
+    slab.limits[i].end.store(slab.limits[i].begin, std::memory_order_relaxed);
+  }
+  if (uses_rseq_) slabs_[index].store(&slab, std::memory_order_release);
+}
+
+void CpuCache::DrainAll() {
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) {
+      LockHolder holder(cpu->lock);
+      Drain(i, *cpu, [](SizeClass) { return true; });
+    }
+  }
+}
+
+void CpuCache::DrainUnused(NodeId node) {
+  for (int i = 0; i < cpu_limit_; ++i) {
+    PerCpu* cpu = At(i);
+    if (cpu == nullptr || cpu->heap.node() != node) continue;
+    LockHolder holder(cpu->lock);
+    const auto unused = [cpu](SizeClass c) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return cpu->slab->capacity(c) > 0 && cpu->slab->word(c) == cpu->seen_words[c.value];
+    };
+    bool any = false;
+    for (int c = 1; c < kSizeClasses; ++c) any |= unused({static_cast<uint8_t>(c)});
+    if (any) Drain(i, *cpu, unused);
+    for (int c = 1; c < kSizeClasses; ++c) {
+      cpu->seen_words[c] = cpu->slab->word({static_cast<uint8_t>(c)});
+    }
+  }
+}
+
+CacheTotals CpuCache::Totals(NodeId node) const {
+  CacheTotals totals;
+  for (int i = 0; i < cpu_limit_; ++i) {
+    const PerCpu* cpu = At(i);
+    if (cpu == nullptr || cpu->heap.node() != node) continue;
+    uint64_t used = 0, pops = 0;
+    for (int k = 1; k < kSizeClasses; ++k) {
+      const SizeClass c{static_cast<uint8_t>(k)};
+      const uint64_t word = cpu->slab->word(c);
+      const uint64_t here = CpuSlab::Top(word) - uint64_t{cpu->slab->limits[k].begin};
+      used += here;
+      pops += CpuSlab::Pops(word);
+      totals.cached_bytes += here * kSizeMap[c].size;
+      totals.allocated_bytes += CpuSlab::Pops(word) * kSizeMap[c].size;
+    }
+    totals.allocations += pops + cpu->allocations.Get();
+    totals.allocated_bytes += cpu->allocated_bytes.Get();
+    totals.frees_local +=
+        used + pops + cpu->moved_out.Get() - cpu->moved_in.Get() + cpu->frees.Get();
+  }
+  return totals;
+}
+
+uint64_t CpuCache::RemotePending(const NodeHeap& home) const {
+  uint64_t pending = 0;
+  const int range = RangeOf(home);
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) pending += static_cast<uint64_t>(cpu->remote.waiting(range));
+  }
+  return pending;
+}
+
+void CpuCache::LockForFork() {
+  create_lock_.Acquire();
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) cpu->lock.Acquire();
+  }
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) cpu->remote.lock().Acquire();
+  }
+}
+
+void CpuCache::UnlockAfterFork() {
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) cpu->remote.lock().Release();
+  }
+  for (int i = 0; i < cpu_limit_; ++i) {
+    if (PerCpu* cpu = At(i)) cpu->lock.Release();
+  }
+  create_lock_.Release();
+}
+
+void CpuCache::CheckInvariants() {
+  for (int i = 0; i < cpu_limit_; ++i) {
+    PerCpu* cpu = At(i);
+    if (cpu == nullptr) continue;
+    LockHolder holder(cpu->lock);
+    int64_t dealt = 0;
+    for (int k = 1; k < kSizeClasses; ++k) {
+      const SizeClass c{static_cast<uint8_t>(k)};
+      CpuSlab& slab = *cpu->slab;
+      const SlabLimits& limits = slab.limits[k];
+      CHECK(slab.used(c) >= 0 && slab.used(c) <= slab.capacity(c));
+      CHECK(slab.capacity(c) <= limits.max_capacity && *slab.slot(limits.begin - 1u) == nullptr);
+      dealt += int64_t{slab.capacity(c)} * kSizeMap[c].size;
+      for (int n = 0; n < slab.used(c); ++n) {
+        void* cached = *slab.slot(static_cast<size_t>(limits.begin + n));
+        const Block block = cpu->heap.Find(cached);
+        CHECK(block.start == cached && block.size_class == c);
+      }
+    }
+    CHECK(dealt + cpu->budget == bytes_per_cpu_);
+  }
+}
+
+}  // namespace numaheap

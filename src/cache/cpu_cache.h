@@ -1,0 +1,155 @@
+// CpuCache: the caches of all CPUs, and what happens when one misses, overflows, or meets a block of
+// another node.
+//
+// The fast path (SlabPop, SlabPush on FastPath) never comes here. In the rseq mode slabs change by
+// restartable sequences; in the locked mode, for kernels and sandboxes without them, FastPath leads
+// nowhere and every operation comes here and takes the CPU's lock.
+//
+// Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is left,
+// else from classes that were not used since the hand last passed them (second chance).
+//
+// Opened once, while starting; thread-safe afterwards. Locks: a CPU's own, then those of heaps.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "numa/topology.h"
+#include "src/base/lock.h"
+#include "src/cache/cpu_slab.h"
+#include "src/cache/remote_batches.h"
+#include "src/cache/slab_ops.h"
+#include "src/heap/node_heaps.h"
+#include "src/stats/counters.h"
+
+namespace numaheap {
+
+// What the caches of one node's CPUs hold and have done.
+struct CacheTotals {
+  uint64_t cached_bytes = 0;
+  uint64_t allocations = 0;
+  uint64_t allocated_bytes = 0;
+  uint64_t frees_local = 0;
+};
+
+class CpuCache {
+ public:
+  constexpr CpuCache(Kernel& kernel, NodeHeaps& heaps, FastPath& fast)
+      : kernel_(kernel), heaps_(heaps), fast_(fast) {}
+
+  // `topology` must outlive this object. `rseq_offset`: where threads have their registered area, or
+  // 0 for the locked mode. False when there is no memory for the tables. Opens the fast path last.
+  bool Open(const Topology& topology, ptrdiff_t rseq_offset, size_t bytes_per_cpu);
+
+  // Bytes of address space that the records of `cpus` CPUs take in a heap's arena.
+  static size_t RecordBytes(int cpus);
+
+  bool uses_rseq() const { return uses_rseq_; }
+
+  // A block of class `c` from the node of the CPU that runs the caller, or, when that is full, from
+  // the next one. Null when no node has memory.
+  void* Allocate(SizeClass c);
+
+  // Takes back a block of class `c` of `home`. Dies of a misaligned or just freed one; `operation` is
+  // what the program called.
+  void Free(NodeHeap& home, SizeClass c, void* block, const char* operation);
+
+  // Sends what all CPUs have gathered for `home` there.
+  void DeliverRemoteFrees(NodeHeap& home);
+
+  // Empties the caches of all CPUs, or, on the CPUs of `node`, the classes that were not used between
+  // the last two calls. Where the kernel can't interrupt sequences, caches stay as they are.
+  void DrainAll();
+  void DrainUnused(NodeId node);
+
+  CacheTotals Totals(NodeId node) const;
+  uint64_t RemotePending(const NodeHeap& home) const;
+
+  // The heap of the CPU that runs the caller.
+  NodeHeap& LocalHeap() { return HeapOf(kernel_.CurrentCpu()); }
+
+  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+  // Dies if a cached block is in two places, or of another node or class. The caches must be at rest.
+  void CheckInvariants();
+
+ private:
+  // The records of one CPU, in its node's arena.
+  struct PerCpu {
+    PerCpu(NodeHeap& h, int domain, CpuSlab* s, int64_t budget, int ranges)
+        : heap(h), cache_domain(domain), slab(s), budget(budget), remote(h.arena(), ranges) {}
+
+    // Constant.
+    NodeHeap& heap;
+    const int cache_domain;
+    CpuSlab* const slab;
+
+    Lock lock{LockRank::kCpuCache};
+    int64_t budget ABSL_GUARDED_BY(lock);       // bytes of capacity not dealt out
+    int hand ABSL_GUARDED_BY(lock) = 1;         // the class to take capacity from next
+    uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when the hand passed
+    uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
+
+    // Own synchronisation.
+    RemoteBatches remote;
+    Counter moved_in, moved_out;  // blocks that came into and left the slab in batches
+    Counter allocations, allocated_bytes, frees;  // blocks that went past the slab
+  };
+
+  NodeHeap& HeapOf(CpuId cpu) const;
+  PerCpu* At(int64_t cpu) const {
+    return cpu >= 0 && cpu < cpu_limit_ ? cpus_[cpu].load(std::memory_order_acquire) : nullptr;
+  }
+  // The CPU on which a batch operation has moved blocks.
+  PerCpu& CpuOf(const BatchResult& moved) const {
+    PerCpu* cpu = At(moved.cpu);
+    CHECK(cpu != nullptr);
+    return *cpu;
+  }
+  int RangeOf(const NodeHeap& heap) const {
+    return heap.node() == kNoNode ? heaps_.limit() - 1 : heap.node().value;
+  }
+  // The records of a CPU, made now if need be. Null when there is no memory for them.
+  PerCpu* Get(CpuId cpu);
+  PerCpu* Make(CpuId cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
+
+  // Operations on a CPU's slab in whichever mode. In the rseq mode they work on the CPU that runs the
+  // caller, which may have become another one; so each says where.
+  BatchResult PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n);
+  BatchResult PopBatch(PerCpu& cpu, SizeClass c, void** out, int n);
+  PushResult Push(PerCpu& cpu, SizeClass c, void* block);
+  void* Pop(PerCpu& cpu, SizeClass c);
+
+  // Gives class `c` capacity for up to a batch more. Returns its capacity.
+  int MakeRoom(PerCpu& cpu, SizeClass c);
+  void TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  // Takes up to `n` blocks of the slab of whichever CPU this is and gives them to that CPU's heap.
+  void Evict(PerCpu& cpu, SizeClass c, int n);
+  void EvictLocked(PerCpu& cpu, SizeClass c, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  void GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks);
+  // Empties the classes for which selected(SizeClass) holds.
+  template <typename Selected>
+  void Drain(int64_t index, PerCpu& cpu, Selected selected)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+
+  void* AllocatePast(NodeHeap& heap, SizeClass c);
+
+  Kernel& kernel_;
+  NodeHeaps& heaps_;
+  FastPath& fast_;
+
+  // Constant after Open().
+  const Topology* topology_ = nullptr;
+  bool uses_rseq_ = false;
+  int cpu_limit_ = 0;
+  int64_t bytes_per_cpu_ = 0;
+  std::atomic<PerCpu*>* cpus_ = nullptr;  // [cpu_limit_]
+  std::atomic<CpuSlab*>* slabs_ = nullptr;  // [-2, cpu_limit_): what fast_.slabs points to
+  CpuSlab* no_slab_ = nullptr;
+
+  Lock create_lock_{LockRank::kCpuCreate};
+};
+
+}  // namespace numaheap

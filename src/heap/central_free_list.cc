@@ -1,0 +1,135 @@
+#include "src/heap/central_free_list.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "src/heap/report.h"
+
+namespace numaheap {
+namespace {
+
+constexpr size_t BitmapBytes(size_t objects) { return (objects + 63) / 64 * sizeof(uint64_t); }
+
+}  // namespace
+
+int CentralFreeList::RemoveBatch(void** out, int n) {
+  const size_t size = kSizeMap[class_].size;
+  LockHolder holder(lock_);
+  int taken = 0;
+  while (taken < n) {
+    Span* span = nonempty_.First();
+    if (span == nullptr) break;
+    char* start = pages_.map().AddressOf(span->start);
+    const int here = std::min<int>(n - taken, span->free_objects);
+    uint64_t* word = span->free_bits;
+    for (int left = here; left > 0; ++word) {
+      for (; *word != 0 && left > 0; --left) {
+        const size_t index =
+            static_cast<size_t>(word - span->free_bits) * 64 + std::countr_zero(*word);
+        *word &= *word - 1;
+        out[taken++] = start + index * size;
+      }
+    }
+    span->free_objects = static_cast<uint16_t>(span->free_objects - here);
+    if (span->free_objects == 0) nonempty_.Remove(span);
+  }
+  free_objects_ -= static_cast<size_t>(taken);
+  std::reverse(out, out + taken);
+  return taken;
+}
+
+uint64_t* CentralFreeList::NewBitmap(Span* span) {
+  const size_t objects = kSizeMap[class_].span_objects;
+  if (objects <= 64) return &span->inline_bits;
+  return static_cast<uint64_t*>(arena_.Allocate(BitmapBytes(objects)));
+}
+
+bool CentralFreeList::Populate() {
+  const SizeClassInfo& info = kSizeMap[class_];
+  Span* span = pages_.Allocate({info.span_pages}, class_);
+  if (span == nullptr) return false;
+  span->free_bits = NewBitmap(span);
+  if (span->free_bits == nullptr) {
+    pages_.Free(span);
+    return false;
+  }
+  std::memset(span->free_bits, 0, BitmapBytes(info.span_objects));
+  SetBits(span->free_bits, 0, info.span_objects);
+  span->free_objects = info.span_objects;
+  LockHolder holder(lock_);
+  nonempty_.Insert(span);
+  free_objects_ += info.span_objects;
+  return true;
+}
+
+void CentralFreeList::InsertBatch(void* const* blocks, int n) {
+  const SizeClassInfo& info = kSizeMap[class_];
+  const PageMap& map = pages_.map();
+  Span* empty[kMaxBatch];
+  while (n > 0) {
+    int empties = 0;
+    const int here = std::min(n, kMaxBatch);
+    {
+      LockHolder holder(lock_);
+      Span* span = nullptr;
+      for (int i = 0; i < here; ++i) {
+        const PageId page = map.PageOf(blocks[i]);
+        if (span == nullptr || !span->Covers(page)) span = map.SpanAt(page);
+        if (span == nullptr || span->state != SpanState::kSmall || span->size_class != class_) {
+          ReportAlreadyFree("free", blocks[i], node_, class_, info.size);
+        }
+        const size_t offset = map.OffsetOf(blocks[i]) - (size_t{span->start.index} << kPageShift);
+        const uint32_t index = kSizeMap.IndexOf(class_, offset);
+        if (index * size_t{info.size} != offset || index >= info.span_objects) {
+          ReportInteriorPointer("free", blocks[i], node_, class_, info.size,
+                                map.AddressOf(span->start) + index * size_t{info.size});
+        }
+        if (TestBit(span->free_bits, index)) {
+          ReportAlreadyFree("free", blocks[i], node_, class_, info.size);
+        }
+        SetBits(span->free_bits, index, 1);
+        if (span->free_objects == 0) nonempty_.Insert(span);
+        if (++span->free_objects == info.span_objects) {
+          nonempty_.Remove(span);
+          free_objects_ -= info.span_objects;
+          empty[empties++] = span;
+          span = nullptr;
+        }
+      }
+      free_objects_ += static_cast<size_t>(here);
+    }
+    for (int i = 0; i < empties; ++i) FreeSpan(empty[i]);
+    blocks += here;
+    n -= here;
+  }
+}
+
+void CentralFreeList::FreeSpan(Span* span) {
+  const size_t objects = kSizeMap[class_].span_objects;
+  uint64_t* bits = span->free_bits;
+  span->free_bits = nullptr;
+  pages_.Free(span);
+  if (objects > 64) arena_.Free(bits, BitmapBytes(objects));
+}
+
+size_t CentralFreeList::free_objects() {
+  LockHolder holder(lock_);
+  return free_objects_;
+}
+
+void CentralFreeList::CheckInvariants() {
+  LockHolder holder(lock_);
+  CHECK(nonempty_.IsValid());
+  size_t free_objects = 0;
+  const size_t objects = kSizeMap[class_].span_objects;
+  nonempty_.ForEach([&](const Span& span) {
+    CHECK(span.state == SpanState::kSmall && span.size_class == class_);
+    CHECK(span.free_objects > 0 && span.free_objects < objects + 1);
+    CHECK(CountBits(span.free_bits, 0, objects) == span.free_objects);
+    free_objects += span.free_objects;
+  });
+  CHECK(free_objects == free_objects_);
+}
+
+}  // namespace numaheap

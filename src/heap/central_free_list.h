@@ -1,0 +1,56 @@
+// CentralFreeList: the spans of one size class of one heap that have free blocks.
+//
+// Blocks are handed out from the span with the lowest address, lowest block first, so that spans at
+// high addresses empty and go back to the page heap. A set bit in a span's bitmap is a free block;
+// nothing is ever written into user memory. Thread-safe; one lock.
+#pragma once
+
+#include <cstddef>
+
+#include "src/base/lock.h"
+#include "src/base/ordered_tree.h"
+#include "src/heap/page_heap.h"
+#include "src/heap/size_map.h"
+#include "src/heap/span.h"
+
+namespace numaheap {
+
+class CentralFreeList {
+ public:
+  CentralFreeList(PageHeap& pages, MetadataArena& arena, NodeId node, SizeClass c)
+      : pages_(pages), arena_(arena), node_(node), class_(c) {}
+
+  // Takes up to `n` free blocks of the spans that are here. Lowest address last, so that who pops
+  // from the end of `out` gets low addresses first. Returns how many.
+  int RemoveBatch(void** out, int n);
+
+  // Gets one more span from the page heap. False when there is none to be had.
+  bool Populate();
+
+  // Takes back `n` blocks of this class. Dies of what is no block or free already. Spans that have
+  // become empty go back to the page heap.
+  void InsertBatch(void* const* blocks, int n);
+
+  size_t free_objects();
+  Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
+  void CheckInvariants();
+
+ private:
+  struct ByAddress {
+    bool operator()(const Span& a, const Span& b) const { return a.start < b.start; }
+  };
+
+  uint64_t* NewBitmap(Span* span);
+  void FreeSpan(Span* span);
+
+  PageHeap& pages_;
+  MetadataArena& arena_;
+  const NodeId node_;
+  const SizeClass class_;
+
+  Lock lock_{LockRank::kCentralFreeList};
+  OrderedTree<Span, &Span::tree_link, ByAddress> nonempty_ ABSL_GUARDED_BY(lock_);
+  size_t free_objects_ ABSL_GUARDED_BY(lock_) = 0;
+};
+
+}  // namespace numaheap

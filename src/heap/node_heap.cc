@@ -1,0 +1,210 @@
+#include "src/heap/node_heap.h"
+
+#include <algorithm>
+#include <new>
+
+namespace numaheap {
+namespace {
+
+constexpr size_t RoundUp(size_t value, size_t step) { return (value + step - 1) & ~(step - 1); }
+
+}  // namespace
+
+NodeHeap* NodeHeap::Create(Kernel& kernel, char* start, size_t bytes, size_t arena_extra,
+                           NodeId node) {
+  const size_t header = RoundUp(sizeof(NodeHeap), kSmallestPage);
+  if (kernel.Commit(start, header) != 0) return nullptr;
+  // The header takes the place of a huge page, so that areas keep their alignment.
+  auto* heap = new (start)
+      NodeHeap(kernel, start + kHugePageSize, bytes - kHugePageSize, arena_extra, node);
+  if (heap->range_.heap.start() == nullptr) return nullptr;
+  NodeRange& range = heap->range_;
+  // Advice is a wish: a kernel without huge pages refuses it, and that is as good.
+  kernel.Advise(start, static_cast<size_t>(range.heap.start() - start), Advice::kNoHugePages);
+  if (kernel.MakeReadable(range.page_classes.start(), range.page_classes.reserved_bytes()) != 0) {
+    return nullptr;
+  }
+  heap->header_bytes_ = header;
+  if (!heap->AddCacheDomain(0)) return nullptr;
+  return heap;
+}
+
+NodeHeap::NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra, NodeId node)
+    : kernel_(kernel),
+      node_(node),
+      range_(areas, bytes, arena_extra),
+      arena_(kernel, range_.arena),
+      pages_(kernel, range_, arena_),
+      remote_(arena_) {
+  for (int c = 0; c < kSizeClasses; ++c) {
+    new (&central_[c]) CentralFreeList(pages_, arena_, node, {static_cast<uint8_t>(c)});
+  }
+}
+
+bool NodeHeap::AddCacheDomain(int domain) {
+  auto* caches =
+      static_cast<TransferCache*>(arena_.Allocate(sizeof(TransferCache) * kSizeClasses));
+  if (caches == nullptr) return false;
+  for (int c = 0; c < kSizeClasses; ++c) {
+    new (&caches[c]) TransferCache(arena_, {static_cast<uint8_t>(c)});
+  }
+  transfer_[domain] = caches;
+  return true;
+}
+
+void NodeHeap::SetCacheDomains(int domains) {
+  int count = domains_.load(std::memory_order_relaxed);
+  while (count < std::min(domains, kMaxCacheDomains) && AddCacheDomain(count)) ++count;
+  domains_.store(count, std::memory_order_release);
+}
+
+template <typename Visit>
+void NodeHeap::ForEachTransferCache(Visit visit) {
+  const int domains = domains_.load(std::memory_order_acquire);
+  for (int d = 0; d < domains; ++d) {
+    for (int c = 1; c < kSizeClasses; ++c) visit(transfer_[d][c], SizeClass{static_cast<uint8_t>(c)});
+  }
+}
+
+int NodeHeap::AllocateBatch(SizeClass c, int cache_domain, void** out, int n) {
+  int taken = transfer(c, cache_domain)->RemoveBatch(out, n);
+  if (taken == n) return taken;
+  taken += central(c).RemoveBatch(out + taken, n - taken);
+  // Less than asked for is enough to go on with; only an empty hand may cost a span.
+  if (taken > 0) return taken;
+  if (SweepRemote() > 0) {
+    taken = transfer(c, cache_domain)->RemoveBatch(out, n);
+    if (taken == 0) taken = central(c).RemoveBatch(out, n);
+    if (taken > 0) return taken;
+  }
+  while (taken == 0 && central(c).Populate()) taken = central(c).RemoveBatch(out, n);
+  return taken;
+}
+
+void NodeHeap::FreeBatch(SizeClass c, int cache_domain, void* const* blocks, int n) {
+  const int kept = transfer(c, cache_domain)->InsertBatch(blocks, n);
+  if (kept < n) central(c).InsertBatch(blocks + kept, n - kept);
+}
+
+void* NodeHeap::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
+  Span* span = pages_.Allocate(LengthOf(size), kNoClass, LengthOf(alignment));
+  if (span == nullptr && SweepRemote() > 0) {
+    span = pages_.Allocate(LengthOf(size), kNoClass, LengthOf(alignment));
+  }
+  if (span == nullptr) return nullptr;
+  *zeroed = span->zeroed;
+  return map().AddressOf(span->start);
+}
+
+bool NodeHeap::ResizeLarge(Span* span, size_t size) {
+  const Length n = LengthOf(size);
+  if (n > span->length()) return pages_.GrowInPlace(span, n);
+  if (n < span->length()) pages_.Shrink(span, n);
+  return true;
+}
+
+void NodeHeap::ReceiveRemote(void* const* blocks, int n) {
+  counters_.frees_remote.Add(static_cast<uint64_t>(n));
+  while (!remote_.Put(blocks, n)) {
+    if (SweepRemote() > 0) continue;
+    // No memory for the ring: straight to the spans.
+    for (int i = 0; i < n; ++i) {
+      central(map().ClassAt(map().PageOf(blocks[i]))).InsertBatch(&blocks[i], 1);
+    }
+    return;
+  }
+}
+
+size_t NodeHeap::SweepRemote() {
+  size_t swept = 0;
+  void* blocks[kMaxBatch];
+  while (const int n = remote_.Take(blocks, kMaxBatch)) {
+    // Neighbours in class go back together: one hold of the class's lock each.
+    const auto class_of = [this](void* block) { return map().ClassAt(map().PageOf(block)); };
+    std::sort(blocks, blocks + n, [&](void* a, void* b) { return class_of(a) < class_of(b); });
+    for (int begin = 0; begin < n;) {
+      const SizeClass c = class_of(blocks[begin]);
+      int end = begin + 1;
+      while (end < n && class_of(blocks[end]) == c) ++end;
+      central(c).InsertBatch(blocks + begin, end - begin);
+      begin = end;
+    }
+    swept += static_cast<size_t>(n);
+  }
+  return swept;
+}
+
+Block NodeHeap::Find(const void* ptr) const {
+  const PageMap& pages = map();
+  if (!pages.IsCommitted(ptr)) return {};
+  Span* span = pages.SpanAt(pages.PageOf(ptr));
+  if (span == nullptr) return {};
+  char* start = pages.AddressOf(span->start);
+  if (span->state == SpanState::kLarge) return {span, start, span->length().bytes(), kNoClass};
+  if (span->state != SpanState::kSmall) return {};
+  const SizeClass c = span->size_class;
+  const SizeClassInfo& info = kSizeMap[c];
+  const uint32_t index =
+      kSizeMap.IndexOf(c, static_cast<size_t>(static_cast<const char*>(ptr) - start));
+  if (index >= info.span_objects) return {};  // the unused tail of a span
+  return {span, start + size_t{index} * info.size, info.size, c};
+}
+
+void NodeHeap::FlushTransferCaches(bool only_unused) {
+  ForEachTransferCache([&](TransferCache& cache, SizeClass c) {
+    void* blocks[kMaxBatch];
+    const auto take = [&] {
+      return only_unused ? cache.RemoveUnused(blocks, kMaxBatch)
+                         : cache.RemoveBatch(blocks, kMaxBatch);
+    };
+    while (const int n = take()) central(c).InsertBatch(blocks, n);
+    cache.EndRound();
+  });
+}
+
+size_t NodeHeap::TransferCachedBytes() {
+  size_t bytes = 0;
+  ForEachTransferCache([&bytes](TransferCache& cache, SizeClass c) {
+    bytes += cache.objects() * kSizeMap[c].size;
+  });
+  return bytes;
+}
+
+size_t NodeHeap::metadata_bytes() {
+  return header_bytes_ + arena_.used_bytes() + range_.page_classes.committed_bytes() +
+         range_.released_bits.committed_bytes() + range_.span_indices.committed_bytes();
+}
+
+template <typename Visit>
+void NodeHeap::ForEachLock(LockRank rank, Visit visit) {
+  switch (rank) {
+    case LockRank::kRemoteInbox:
+      return visit(remote_.lock());
+    case LockRank::kTransferCache:
+      return ForEachTransferCache([&](TransferCache& cache, SizeClass) { visit(cache.lock()); });
+    case LockRank::kCentralFreeList:
+      for (CentralFreeList& list : central_) visit(list.lock());
+      return;
+    case LockRank::kPageHeap:
+      return visit(pages_.lock());
+    case LockRank::kMetadata:
+      return visit(arena_.lock());
+    default:
+      return;  // not a lock of a heap
+  }
+}
+
+void NodeHeap::LockRankForFork(LockRank rank) {
+  ForEachLock(rank, [](Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS { lock.Acquire(); });
+}
+
+void NodeHeap::UnlockRankAfterFork(LockRank rank) {
+  ForEachLock(rank, [](Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS { lock.Release(); });
+}
+
+void NodeHeap::CheckInvariants() {
+  pages_.CheckInvariants();
+  for (int c = 1; c < kSizeClasses; ++c) central_[c].CheckInvariants();
+}
+
+}  // namespace numaheap

@@ -1,0 +1,95 @@
+#include "src/heap/node_heaps.h"
+
+#include <algorithm>
+
+namespace numaheap {
+
+bool NodeHeaps::OpenFirst(NodeId node, size_t arena_extra) {
+  arena_extra_ = arena_extra;
+  first_ = NodeHeap::Create(kernel_, space_.RangeStart(node.value), space_.range_bytes(),
+                            arena_extra, node);
+  return first_ != nullptr && ResizeTable(space_.ranges()) &&
+         (table_.load(std::memory_order_relaxed)[node.value] = first_, true);
+}
+
+bool NodeHeaps::ResizeTable(int limit) {
+  const int old_limit = limit_.load(std::memory_order_relaxed);
+  if (limit <= old_limit) return true;
+  auto** table = static_cast<NodeHeap**>(
+      first_->arena().Allocate(static_cast<size_t>(limit) * sizeof(NodeHeap*)));
+  if (table == nullptr) return false;
+  NodeHeap** old_table = table_.load(std::memory_order_relaxed);
+  std::fill(std::copy(old_table, old_table + old_limit, table), table + limit, nullptr);
+  table_.store(table, std::memory_order_release);
+  limit_.store(limit, std::memory_order_release);
+  return true;
+}
+
+NodeHeap* NodeHeaps::OpenRange(int range, NodeId node) {
+  NodeHeap*& entry = table_.load(std::memory_order_relaxed)[range];
+  if (entry == nullptr) {
+    entry = NodeHeap::Create(kernel_, space_.RangeStart(range), space_.range_bytes(), arena_extra_,
+                             node);
+  }
+  return entry;
+}
+
+bool NodeHeaps::OpenAll(const Topology& topology) {
+  // One range behind the last node, for the interleaved heap.
+  const int ranges = topology.node_limit + 1;
+  if (ranges > space_.ranges() && !space_.Extend(kernel_, ranges - space_.ranges())) return false;
+  if (!ResizeTable(ranges)) return false;
+  bool all = true;
+  for (int i = 0; i < topology.node_limit; ++i) {
+    if (topology.nodes[i].present) all &= OpenRange(i, {i}) != nullptr;
+  }
+
+  spill_columns_ = topology.CountNodes();
+  spill_order_ = static_cast<NodeId*>(first_->arena().Allocate(
+      sizeof(NodeId) * static_cast<size_t>(topology.node_limit) * spill_columns_));
+  if (spill_order_ == nullptr) {
+    spill_columns_ = 0;
+    return false;
+  }
+  for (int from = 0; from < topology.node_limit; ++from) {
+    NodeId* row = spill_order_ + from * spill_columns_;
+    const int count = SpillOrder(topology, {from}, row, spill_columns_);
+    std::fill(row + count, row + spill_columns_, kNoNode);
+  }
+  return all;
+}
+
+NodeHeap* NodeHeaps::OpenInterleaved() {
+  NodeHeap* heap = interleaved();
+  if (heap == nullptr) {
+    heap = OpenRange(limit() - 1, kNoNode);
+    interleaved_.store(heap, std::memory_order_release);
+  }
+  return heap;
+}
+
+NodeHeap* NodeHeaps::Spill(NodeId from, int n) const {
+  if (n >= spill_columns_ || from == kNoNode) return nullptr;
+  const NodeId node = spill_order_[from.value * spill_columns_ + n];
+  return node == kNoNode ? nullptr : Get(node.value);
+}
+
+int SpillOrder(const Topology& topology, NodeId from, NodeId* out, int capacity) {
+  int count = 0;
+  for (int i = 0; i < topology.node_limit; ++i) {
+    const NodeInfo& info = topology.nodes[i];
+    if (NodeId{i} == from || !info.present || !info.allowed) continue;
+    if (count < capacity) out[count++] = {i};
+  }
+  std::sort(out, out + count, [&](NodeId a, NodeId b) {
+    const bool cpus_a = topology.nodes[a.value].has_cpus;
+    const bool cpus_b = topology.nodes[b.value].has_cpus;
+    if (cpus_a != cpus_b) return cpus_a;
+    const uint16_t distance_a = topology.Distance(from, a);
+    const uint16_t distance_b = topology.Distance(from, b);
+    return distance_a != distance_b ? distance_a < distance_b : a < b;
+  });
+  return count;
+}
+
+}  // namespace numaheap

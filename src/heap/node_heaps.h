@@ -1,0 +1,78 @@
+// NodeHeaps: the heaps of all nodes, found by node or by address, and the order in which another node
+// helps out when one is full.
+//
+// Opened while starting, by one thread at a time; afterwards everything is constant and may be read
+// by any thread.
+#pragma once
+
+#include <atomic>
+
+#include "numa/topology.h"
+#include "src/heap/node_heap.h"
+#include "src/os/address_space.h"
+
+namespace numaheap {
+
+class NodeHeaps {
+ public:
+  constexpr NodeHeaps(Kernel& kernel, AddressSpace& space) : kernel_(kernel), space_(space) {}
+
+  // Opens the first heap, before anything is known but the node of the caller. `arena_extra`: bytes
+  // of address space for records per heap, beside those of spans.
+  bool OpenFirst(NodeId node, size_t arena_extra);
+
+  // Opens the heaps of all nodes of the topology. Nodes for which memory can't be had are left out;
+  // false if there are any.
+  bool OpenAll(const Topology& topology);
+
+  // Opens the interleaved heap, behind the last node. Null when memory can't be had. After OpenAll,
+  // by one thread at a time.
+  NodeHeap* OpenInterleaved();
+
+  // Null for a node that has no heap.
+  NodeHeap* heap(NodeId node) const { return node == kNoNode ? interleaved() : Get(node.value); }
+  NodeHeap* interleaved() const { return interleaved_.load(std::memory_order_acquire); }
+
+  // The heap that owns `ptr`, or null.
+  NodeHeap* HomeOf(const void* ptr) const {
+    const int range = space_.HomeOf(ptr);
+    return range < 0 ? nullptr : Get(range);
+  }
+
+  // Range numbers go from 0 to limit() - 1; Get() is null where there is no heap.
+  int limit() const { return limit_.load(std::memory_order_acquire); }
+  NodeHeap* Get(int range) const {
+    return range >= 0 && range < limit() ? table_.load(std::memory_order_acquire)[range] : nullptr;
+  }
+
+  // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last; null at the
+  // end.
+  NodeHeap* Spill(NodeId from, int n) const;
+
+  template <typename Visit>
+  void ForEach(Visit visit) const {
+    for (int i = 0; i < limit(); ++i) {
+      if (NodeHeap* heap = Get(i)) visit(*heap);
+    }
+  }
+
+ private:
+  bool ResizeTable(int limit);
+  NodeHeap* OpenRange(int range, NodeId node);
+
+  Kernel& kernel_;
+  AddressSpace& space_;
+  size_t arena_extra_ = 0;
+  NodeHeap* first_ = nullptr;
+  std::atomic<NodeHeap*> interleaved_{nullptr};
+  std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena
+  std::atomic<int> limit_{0};
+  int spill_columns_ = 0;
+  NodeId* spill_order_ = nullptr;  // [node_limit * spill_columns_], kNoNode behind the last
+};
+
+// The order in which `from` asks other nodes: by distance, of equals by number, nodes without CPUs
+// after all others. Writes up to `capacity` ids to `out`; returns how many there are. Pure.
+int SpillOrder(const Topology& topology, NodeId from, NodeId* out, int capacity);
+
+}  // namespace numaheap

@@ -1,0 +1,28 @@
+// The kernel's lists of CPUs and nodes in sysfs: "0-3,8,10-11".
+#pragma once
+
+#include <string_view>
+
+namespace numaheap {
+
+// The highest number in the list, or -1 for what is no list. Pure.
+int HighestId(std::string_view list);
+
+// Whether `id` is in the list; false for what is no list. Pure.
+bool HasId(std::string_view list, int id);
+
+// A list as a sysfs file holds it. Allocates nothing.
+class IdListFile {
+ public:
+  // Keeps errno. A file that can't be read holds no list.
+  explicit IdListFile(const char* path);
+
+  int highest() const { return HighestId(list_); }
+  bool Has(int id) const { return HasId(list_, id); }
+
+ private:
+  char text_[4096];  // sysfs shows at most a page
+  std::string_view list_;
+};
+
+}  // namespace numaheap

@@ -1,0 +1,37 @@
+// LinuxKernel: the Kernel that is really there.
+#pragma once
+
+#include "src/os/kernel.h"
+
+namespace numaheap {
+
+class LinuxKernel final : public Kernel {
+ public:
+  constexpr LinuxKernel() = default;
+
+  // Until this is called SetPolicy answers ENOSYS. `calls` must outlive the object.
+  void UsePlacement(const PlacementCalls* calls) { placement_ = calls; }
+
+  // The node that runs the caller, for the moment. Node 0 when the kernel will not say.
+  NodeId CurrentNode();
+
+  // Announces that InterruptSequences will be used. 0 or an errno value.
+  int RegisterForInterrupts();
+
+  void* Reserve(void* at, size_t bytes, int* error) override;
+  void Unreserve(void* start, size_t bytes) override;
+  int MakeReadable(void* start, size_t bytes) override;
+  int Commit(void* start, size_t bytes) override;
+  int Release(void* start, size_t bytes) override;
+  int Advise(void* start, size_t bytes, Advice advice) override;
+  int SetPolicy(void* start, size_t bytes, Policy policy, const NodeId* nodes, int count) override;
+  uint64_t FreeBytes(NodeId node) override;
+  CpuId CurrentCpu() override;
+  int InterruptSequences(CpuId cpu) override;
+  uint64_t NowMs() override;
+
+ private:
+  const PlacementCalls* placement_ = nullptr;
+};
+
+}  // namespace numaheap
