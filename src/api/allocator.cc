@@ -44,14 +44,6 @@ void* PreferredBase() {
 
 void Say(const Message& message) { message.WriteTo(2); }
 
-bool IsSingleNode() {
-  constexpr char kPossible[] = "/sys/devices/system/node/possible";
-  constexpr char kOnline[] = "/sys/devices/system/node/online";
-  // A kernel without NUMA has neither file. Where nodes could be added, only those that are there
-  // count.
-  return IdListFile(kPossible).highest() <= 0 || IdListFile(kOnline).highest() == 0;
-}
-
 // The largest of the CPUs' cache domains, and one more.
 int CountCacheDomains(const Topology& topology, NodeId node) {
   int count = 1;
@@ -84,8 +76,11 @@ bool Allocator::OpenFirstHeap() {
   cpu_limit_ = IdListFile("/sys/devices/system/cpu/possible").highest() + 1;
   if (cpu_limit_ == 0) cpu_limit_ = kAllCpus;
   const NodeId node = kernel_.CurrentNode();
-  const int nodes = std::max(IdListFile("/sys/devices/system/node/possible").highest(), node.value);
-  if (space_.ranges() == 0 && !space_.Open(kernel_, nodes + 2, PreferredBase())) return false;
+  // A kernel without NUMA has no such file.
+  highest_node_ = std::max(IdListFile("/sys/devices/system/node/possible").highest(), node.value);
+  if (space_.ranges() == 0 && !space_.Open(kernel_, highest_node_ + 2, PreferredBase())) {
+    return false;
+  }
   // Every node could get every CPU's records, and some of its own.
   constexpr size_t kOwnRecords = 16 << 20;
   if (!heaps_.OpenFirst(node, CpuCache::RecordBytes(cpu_limit_) + kOwnRecords)) return false;
@@ -134,7 +129,10 @@ void Allocator::ReadSettings() {
 const Topology* Allocator::FindTopology() {
   const char* synthetic =
       settings_.topology_synthetic[0] == '\0' ? nullptr : settings_.topology_synthetic;
-  if (synthetic == nullptr && IsSingleNode()) return SingleNodeTopology();
+  // Where nodes could be added, only those that are there count.
+  const bool single =
+      highest_node_ == 0 || IdListFile("/sys/devices/system/node/online").highest() == 0;
+  if (synthetic == nullptr && single) return SingleNodeTopology();
   Message reason;
   const auto open = reinterpret_cast<NumaPluginOpen>(
       OpenPlugin("libnumaheap-numa.so", kNumaPluginEntry, &reason));

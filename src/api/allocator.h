@@ -112,6 +112,7 @@ class Allocator {
   // Constant once booted.
   NodeHeap* first_heap_ = nullptr;
   int cpu_limit_ = 0;
+  int highest_node_ = 0;  // that the machine could have
 
   // Constant once started.
   Settings settings_;

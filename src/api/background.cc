@@ -60,7 +60,12 @@ void Background::StartThread(NodeHeap& heap, int range) {
   pthread_t thread;
   // Refused (a limit on processes): the bit stays, so that not every miss tries again. Idle memory is
   // then returned by numaheap_release_memory and malloc_trim only.
-  const int error = pthread_create(&thread, &attributes, &Run, &heap);
+  int error = pthread_create(&thread, &attributes, &Run, &heap);
+  if (error == EINVAL) {  // too small for the program's thread-local variables
+    error = pthread_attr_destroy(&attributes) | pthread_attr_init(&attributes) |
+            pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (error == 0) error = pthread_create(&thread, &attributes, &Run, &heap);
+  }
   pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = saved_errno;

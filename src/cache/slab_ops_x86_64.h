@@ -58,7 +58,7 @@ static_assert(sizeof(SlabLimits) == 8 && sizeof(std::atomic<uint64_t>) == 8);
            "movq -8(%[slab],%[top],8), %[block]\n"
            "addq $0xffff, %c[words](%[slab],%[c],8)\n"  // kPop
            NUMAHEAP_RSEQ_END
-           : [slab] "=&r"(slab), [top] "=&r"(top), [block] "=&r"(block)
+           : [slab] "=&r"(slab), [top] "=&r"(top), [block] "=&a"(block)  // what malloc returns
            : NUMAHEAP_RSEQ_INPUTS, [c] "r"(uintptr_t{c.value})
            : "memory", "cc"
            : empty);

@@ -13,6 +13,9 @@ constexpr size_t kMaxGrowth = 64 << 20;
 // Free spans looked at per hold of the lock, so that allocation never waits for long.
 constexpr int kSpansPerHold = 256;
 
+// Given back at a time: these pages can't be allocated meanwhile, which takes the kernel about 5 ms.
+constexpr Length kPiece = LengthOf(32 << 20);
+
 uint64_t MeanIdleSince(const Span& a, const Span& b) {
   const uint64_t pages_a = a.idle_pages(), pages_b = b.idle_pages();
   if (pages_a + pages_b == 0) return 0;
@@ -168,9 +171,14 @@ bool PageHeap::GrowInPlace(Span* span, Length n) {
   LockHolder holder(lock_);
   const Length more = n - span->length();
   const PageId behind = span->start + span->length();
-  if (behind.index >= committed_.pages && !Grow(more)) return false;
   Span* next = map_.SpanAt(behind);
-  if (next == nullptr || next->state != SpanState::kFree || next->length() < more) return false;
+  const bool is_free = next != nullptr && next->state == SpanState::kFree;
+  const Length have = is_free ? next->length() : Length{0};
+  if (have < more) {
+    const bool at_end = (behind + have).index == committed_.pages;
+    if (!at_end || !Grow(more - have)) return false;
+    next = map_.SpanAt(behind);
+  }
   Unlink(next);
   if (next->length() > more) {
     Span* tail = CutTail(next, more);
@@ -304,6 +312,7 @@ size_t PageHeap::ReleaseIdle(uint64_t cutoff_ms, size_t at_most) {
   }
   while (unseen > 0 && released < at_most) {
     Span* span = nullptr;
+    bool more = false;
     {
       LockHolder holder(lock_);
       for (int looked = 0; looked < kSpansPerHold && unseen > 0 && !idle_.empty(); ++looked) {
@@ -319,10 +328,33 @@ size_t PageHeap::ReleaseIdle(uint64_t cutoff_ms, size_t at_most) {
       if (idle_.empty()) unseen = 0;
       if (span == nullptr) continue;
       Unlink(span);
+      span = CutIdlePiece(span, &more);
     }
-    released += ReleaseSpan(span);
+    const size_t bytes = ReleaseSpan(span);
+    if (bytes > 0 && more) ++unseen;  // what is left of the span
+    released += bytes;
   }
   return released;
+}
+
+Span* PageHeap::CutIdlePiece(Span* span, bool* more) {
+  *more = false;
+  if (span->length() <= kPiece) return span;
+  const size_t begin = span->start.index;
+  const size_t end = begin + span->pages;
+  const Length released{FindBit(map_.released(), begin, end, false) - begin};
+  if (released.pages > 0) {
+    Span* idle = CutTail(span, released);
+    if (idle == nullptr) return span;
+    Link(span);
+    span = idle;
+  }
+  if (span->length() <= kPiece) return span;
+  Span* rest = CutTail(span, kPiece);
+  if (rest == nullptr) return span;
+  Link(rest);
+  *more = true;
+  return span;
 }
 
 size_t PageHeap::ReleaseSpan(Span* span) {

@@ -89,6 +89,10 @@ class PageHeap {
   void Unlink(Span* span) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Span* NewRecord() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void FreeRecord(Span* span) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Cuts the first idle pages off a span that is on no list, so many as one release should take;
+  // the rest goes back to the lists, and *more says that some of it is behind. The whole span when
+  // there is no memory for records.
+  Span* CutIdlePiece(Span* span, bool* more) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Calls the kernel for the runs of a span that still have memory. Returns bytes released.
   size_t ReleaseSpan(Span* span);
 
