@@ -20,17 +20,17 @@ alignas(64) constinit FastPath fast_path{0, no_slabs + 2};
 // test of whether it may be used.
 extern "C" {
 
-static void NumaheapRelocated() {}
+[[gnu::visibility("hidden")]] void numaheap_relocated() {}
 
-static void (*NumaheapResolve())() {
+[[gnu::visibility("hidden")]] void (*numaheap_relocate())() {
   fast_path.rseq_offset.store(FakeRseqOffset(), std::memory_order_relaxed);
-  return NumaheapRelocated;
+  return numaheap_relocated;
 }
 
-[[gnu::ifunc("NumaheapResolve"), gnu::visibility("hidden")]] void NumaheapRelocating();
+[[gnu::ifunc("numaheap_relocate"), gnu::visibility("hidden")]] void numaheap_relocating();
+}
 
 // An address that has to be resolved.
-[[gnu::used]] static void (*const numaheap_relocating)() = NumaheapRelocating;
-}
+[[gnu::used]] static void (*const relocating)() = numaheap_relocating;
 
 }  // namespace numaheap

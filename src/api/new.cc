@@ -13,7 +13,8 @@
 // Weak, so that a program without C++ loads; null there, and nobody throws.
 asm(".weak __gxx_personality_v0\n"
     ".weak __cxa_begin_catch\n"
-    ".weak __cxa_end_catch\n");
+    ".weak __cxa_end_catch\n"
+    ".weak _ZSt9terminatev\n");
 
 extern "C" {
 [[gnu::weak]] std::new_handler _ZSt15get_new_handlerv() noexcept;  // std::get_new_handler()

@@ -30,8 +30,7 @@ NodeHeap* NodeHeap::Create(Kernel& kernel, char* start, size_t bytes, size_t are
 }
 
 NodeHeap::NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra, NodeId node)
-    : kernel_(kernel),
-      node_(node),
+    : node_(node),
       range_(areas, bytes, arena_extra),
       arena_(kernel, range_.arena),
       pages_(kernel, range_, arena_),

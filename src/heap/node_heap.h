@@ -102,7 +102,6 @@ class NodeHeap {
   template <typename Visit>
   void ForEachLock(LockRank rank, Visit visit);
 
-  Kernel& kernel_;
   const NodeId node_;
   size_t header_bytes_ = 0;
   NodeRange range_;

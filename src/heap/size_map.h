@@ -62,6 +62,8 @@ class SizeMap {
   // two), or kNoClass when that takes pages of its own.
   constexpr SizeClass ClassOf(size_t size, size_t alignment) const {
     if (alignment > kPageSize || size > kMaxSmallSize) return kNoClass;
+    // A class that will do is a multiple of the alignment itself, so few are looked at.
+    size = (std::max<size_t>(size, 1) + alignment - 1) & ~(alignment - 1);
     for (int c = ClassOf(size).value; c < kSizeClasses; ++c) {
       if (infos_[c].size % alignment == 0) return {static_cast<uint8_t>(c)};
     }

@@ -13,9 +13,10 @@ constexpr int kLimit = 1 << 20;  // far beyond any machine
 template <typename Visit>
 bool ForEachRange(std::string_view list, Visit visit) {
   int first = -1, number = -1;
-  list = list.substr(0, list.find('\n'));
-  for (size_t i = 0; i <= list.size(); ++i) {
-    const char c = i < list.size() ? list[i] : ',';
+  size_t end = list.find('\n');
+  if (end > list.size()) end = list.size();
+  for (size_t i = 0; i <= end; ++i) {
+    const char c = i < end ? list[i] : ',';
     if (c >= '0' && c <= '9') {
       number = (number < 0 ? 0 : number * 10) + (c - '0');
       if (number > kLimit) return false;
