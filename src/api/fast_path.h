@@ -15,6 +15,12 @@ namespace numaheap {
 // to slabs of zeros, which send every caller out of line.
 [[gnu::visibility("hidden")]] extern constinit FastPath fast_path;
 
+// Smaller sizes come out of the CPU's cache in this thread: all in the first part of the size table,
+// or none (0) while the thread has a node of its own (numaheap_set_thread_node).
+[[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local size_t
+    cached_sizes;
+inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
+
 // `caller`: who called the allocator from outside; see Background. Null with errno ENOMEM when memory
 // has run out.
 [[gnu::noinline]] void* MallocSlow(size_t size, const void* caller);
@@ -22,13 +28,19 @@ namespace numaheap {
 // Anything that the slab did not take. Keeps errno.
 [[gnu::noinline]] void FreeSlow(void* ptr);
 
-[[gnu::always_inline]] inline void* Malloc(size_t size) {
+// A block from the CPU's cache, or null.
+[[gnu::always_inline]] inline void* PopCached(size_t size) {
   // Twice, so that each of the two ways has one comparison less.
-  if (size <= SizeMap::kFineLimit) [[likely]] {
-    if (void* block = SlabPop(fast_path, kSizeMap.ClassOf(size))) [[likely]] return block;
-  } else if (size <= kMaxSmallSize) {
-    if (void* block = SlabPop(fast_path, kSizeMap.ClassOf(size))) [[likely]] return block;
+  if (size < cached_sizes) [[likely]] {
+    if (size > SizeMap::kFineLimit) __builtin_unreachable();
+    return SlabPop(fast_path, kSizeMap.ClassOf(size));
   }
+  if (size > kMaxSmallSize || cached_sizes == 0) return nullptr;
+  return SlabPop(fast_path, kSizeMap.ClassOf(size));
+}
+
+[[gnu::always_inline]] inline void* Malloc(size_t size) {
+  if (void* block = PopCached(size)) [[likely]] return block;
   return MallocSlow(size, __builtin_return_address(0));
 }
 
@@ -36,7 +48,7 @@ namespace numaheap {
 [[gnu::always_inline]] inline void* MallocAligned(size_t size, size_t alignment) {
   if (alignment <= kMinAlignment) return Malloc(size);
   const SizeClass c = kSizeMap.ClassOf(size, alignment);
-  if (c != kNoClass) {
+  if (c != kNoClass && cached_sizes != 0) {
     if (void* block = SlabPop(fast_path, c)) [[likely]] return block;
   }
   return MallocAlignedSlow(size, alignment, __builtin_return_address(0));

@@ -84,11 +84,7 @@ NUMAHEAP_API void free(void* ptr) noexcept { numaheap::Free(ptr); }
 NUMAHEAP_API void* calloc(size_t count, size_t size) noexcept {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return numaheap::Fail(ENOMEM);
-  if (bytes <= numaheap::kMaxSmallSize) {
-    if (void* block = SlabPop(numaheap::fast_path, numaheap::kSizeMap.ClassOf(bytes))) {
-      return memset(block, 0, bytes);
-    }
-  }
+  if (void* block = numaheap::PopCached(bytes)) return memset(block, 0, bytes);
   return numaheap::CallocSlow(bytes, __builtin_return_address(0));
 }
 

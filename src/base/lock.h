@@ -1,4 +1,4 @@
-// Lock: a futex mutex of 4 bytes that needs no construction and never allocates.
+// Lock: a futex mutex of 8 bytes that needs no construction and never allocates.
 //
 // Uncontended lock and unlock are one atomic instruction each; a waiter spins briefly, then sleeps.
 // The three states are those of U. Drepper, "Futexes Are Tricky" (2011), mutex 2. Not recursive.

@@ -108,6 +108,8 @@ CpuCache::PerCpu* CpuCache::Make(CpuId cpu) {
 }
 
 BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n) {
+  // Counted before it is there, see Totals(); on another CPU of the node it counts as well as here.
+  cpu.moved_in.Add(static_cast<uint64_t>(n));
   BatchResult result;
   if (uses_rseq_) {
     result = SlabPushBatch(fast_, c, blocks, n);
@@ -115,7 +117,7 @@ BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, i
     LockHolder holder(cpu.lock);
     result = {cpu.slab->PushBatchExclusive(c, blocks, n), cpu.slab->cpu};
   }
-  if (result.count > 0) CpuOf(result).moved_in.Add(static_cast<uint64_t>(result.count));
+  if (result.count < n) cpu.moved_in.Add(static_cast<uint64_t>(result.count - n));
   return result;
 }
 
@@ -220,6 +222,10 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
         }
         break;
     }
+  }
+  // Where the slab had no room it looked no further.
+  if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
+    ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
   }
   cpu->frees.Add(1);
   home.FreeBatch(c, cpu->cache_domain, &block, 1);
@@ -360,13 +366,17 @@ void CpuCache::DrainUnused(NodeId node) {
 
 CacheTotals CpuCache::Totals(NodeId node) const {
   CacheTotals totals;
+  int64_t pushed = 0;  // blocks, singly
   for (int i = 0; i < cpu_limit_; ++i) {
     const PerCpu* cpu = At(i);
     if (cpu == nullptr || cpu->heap.node() != node) continue;
+    // A batch on its way must not count twice, or wrap the sum around: what left slabs is read before
+    // their words and what came in after them, so that at most it is missed for a moment.
+    const uint64_t moved_out = cpu->moved_out.Get();
     uint64_t used = 0, pops = 0;
     for (int k = 1; k < kSizeClasses; ++k) {
       const SizeClass c{static_cast<uint8_t>(k)};
-      const uint64_t word = cpu->slab->word(c);
+      const uint64_t word = cpu->slab->words[k].load(std::memory_order_acquire);
       const uint64_t here = CpuSlab::Top(word) - uint64_t{cpu->slab->limits[k].begin};
       used += here;
       pops += CpuSlab::Pops(word);
@@ -375,9 +385,10 @@ CacheTotals CpuCache::Totals(NodeId node) const {
     }
     totals.allocations += pops + cpu->allocations.Get();
     totals.allocated_bytes += cpu->allocated_bytes.Get();
-    totals.frees_local +=
-        used + pops + cpu->moved_out.Get() - cpu->moved_in.Get() + cpu->frees.Get();
+    pushed += static_cast<int64_t>(used + pops + moved_out - cpu->moved_in.Get());
+    totals.frees_local += cpu->frees.Get();
   }
+  if (pushed > 0) totals.frees_local += static_cast<uint64_t>(pushed);
   return totals;
 }
 

@@ -71,7 +71,8 @@ class CpuCache {
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
-  // Dies if a cached block is in two places, or of another node or class. The caches must be at rest.
+  // Dies if a cached block is of another node or class, or if capacities don't add up to the budget.
+  // The caches must be at rest.
   void CheckInvariants();
 
  private:

@@ -4,6 +4,9 @@
 //   1  the sequence begins                          2  behind its one committing store
 //   4  abort handler, behind the signature that glibc registered (RSEQ_SIG)
 //
+// Descriptors and handlers are in the section group of the function that the sequence lands in ("?"):
+// of an inline function that several files emit the linker keeps one, with its own.
+//
 // Leaving the sequence by a jump is fine: the kernel forgets the descriptor when it next looks.
 #pragma once
 
@@ -16,7 +19,7 @@ static_assert(sizeof(SlabLimits) == 8 && sizeof(std::atomic<uint64_t>) == 8);
 // The start of every sequence: afterwards %[slab] is the slab of this CPU, as long as nothing
 // interrupts. %fs:4 and %fs:8 off the area are cpu_id and rseq_cs.
 #define NUMAHEAP_RSEQ_BEGIN                                                    \
-  ".pushsection __rseq_cs, \"aw\"\n"                                           \
+  ".pushsection __rseq_cs, \"aw?\"\n"                                          \
   ".balign 32\n"                                                               \
   "3: .long 0, 0\n"                                                            \
   ".quad 1f, 2f - 1f, 4f\n"                                                    \
@@ -29,7 +32,7 @@ static_assert(sizeof(SlabLimits) == 8 && sizeof(std::atomic<uint64_t>) == 8);
 // The end: goes behind the committing store.
 #define NUMAHEAP_RSEQ_END                                                      \
   "2:\n"                                                                       \
-  ".pushsection .text.rseq_abort, \"ax\"\n"                                    \
+  ".pushsection .text.rseq_abort, \"ax?\"\n"                                   \
   ".byte 0x0f, 0xb9, 0x3d\n"                                                   \
   ".long 0x53053053\n"                                                         \
   "4: jmp 0b\n"                                                                \

@@ -13,28 +13,32 @@ constexpr size_t BitmapBytes(size_t objects) { return (objects + 63) / 64 * size
 
 }  // namespace
 
-int CentralFreeList::RemoveBatch(void** out, int n) {
+int CentralFreeList::RemoveFrom(Span* span, void** out, int n) {
   const size_t size = kSizeMap[class_].size;
+  char* start = pages_.map().AddressOf(span->start);
+  const int here = std::min<int>(n, span->free_objects);
+  int taken = 0;
+  for (uint64_t* word = span->free_bits; taken < here; ++word) {
+    for (; *word != 0 && taken < here; *word &= *word - 1) {
+      const size_t index =
+          static_cast<size_t>(word - span->free_bits) * 64 + std::countr_zero(*word);
+      out[taken++] = start + index * size;
+    }
+  }
+  span->free_objects = static_cast<uint16_t>(span->free_objects - here);
+  if (span->free_objects == 0) nonempty_.Remove(span);
+  free_objects_ -= static_cast<size_t>(here);
+  return here;
+}
+
+int CentralFreeList::RemoveBatch(void** out, int n) {
   LockHolder holder(lock_);
   int taken = 0;
   while (taken < n) {
     Span* span = nonempty_.First();
     if (span == nullptr) break;
-    char* start = pages_.map().AddressOf(span->start);
-    const int here = std::min<int>(n - taken, span->free_objects);
-    uint64_t* word = span->free_bits;
-    for (int left = here; left > 0; ++word) {
-      for (; *word != 0 && left > 0; --left) {
-        const size_t index =
-            static_cast<size_t>(word - span->free_bits) * 64 + std::countr_zero(*word);
-        *word &= *word - 1;
-        out[taken++] = start + index * size;
-      }
-    }
-    span->free_objects = static_cast<uint16_t>(span->free_objects - here);
-    if (span->free_objects == 0) nonempty_.Remove(span);
+    taken += RemoveFrom(span, out + taken, n - taken);
   }
-  free_objects_ -= static_cast<size_t>(taken);
   std::reverse(out, out + taken);
   return taken;
 }
@@ -45,14 +49,14 @@ uint64_t* CentralFreeList::NewBitmap(Span* span) {
   return static_cast<uint64_t*>(arena_.Allocate(BitmapBytes(objects)));
 }
 
-bool CentralFreeList::Populate() {
+int CentralFreeList::Populate(void** out, int n) {
   const SizeClassInfo& info = kSizeMap[class_];
   Span* span = pages_.Allocate({info.span_pages}, class_);
-  if (span == nullptr) return false;
+  if (span == nullptr) return 0;
   span->free_bits = NewBitmap(span);
   if (span->free_bits == nullptr) {
     pages_.Free(span);
-    return false;
+    return 0;
   }
   std::memset(span->free_bits, 0, BitmapBytes(info.span_objects));
   SetBits(span->free_bits, 0, info.span_objects);
@@ -60,7 +64,11 @@ bool CentralFreeList::Populate() {
   LockHolder holder(lock_);
   nonempty_.Insert(span);
   free_objects_ += info.span_objects;
-  return true;
+  // Of this span, whatever else is here by now: a span goes back when its last block comes in, so
+  // one must never lie here whole.
+  const int taken = RemoveFrom(span, out, n);
+  std::reverse(out, out + taken);
+  return taken;
 }
 
 void CentralFreeList::InsertBatch(void* const* blocks, int n) {
@@ -81,7 +89,8 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         }
         const size_t offset = map.OffsetOf(blocks[i]) - (size_t{span->start.index} << kPageShift);
         const uint32_t index = kSizeMap.IndexOf(class_, offset);
-        if (index * size_t{info.size} != offset || index >= info.span_objects) {
+        if (index >= info.span_objects) ReportForeignPointer("free", blocks[i]);  // a span's tail
+        if (index * size_t{info.size} != offset) {
           ReportInteriorPointer("free", blocks[i], node_, class_, info.size,
                                 map.AddressOf(span->start) + index * size_t{info.size});
         }
@@ -125,7 +134,7 @@ void CentralFreeList::CheckInvariants() {
   const size_t objects = kSizeMap[class_].span_objects;
   nonempty_.ForEach([&](const Span& span) {
     CHECK(span.state == SpanState::kSmall && span.size_class == class_);
-    CHECK(span.free_objects > 0 && span.free_objects < objects + 1);
+    CHECK(span.free_objects > 0 && span.free_objects < objects);
     CHECK(CountBits(span.free_bits, 0, objects) == span.free_objects);
     free_objects += span.free_objects;
   });

@@ -24,8 +24,9 @@ class CentralFreeList {
   // from the end of `out` gets low addresses first. Returns how many.
   int RemoveBatch(void** out, int n);
 
-  // Gets one more span from the page heap. False when there is none to be had.
-  bool Populate();
+  // Gets one more span from the page heap and takes up to `n` (at least 1) of its blocks, in the same
+  // order. Returns how many, 0 when there is no span to be had.
+  int Populate(void** out, int n);
 
   // Takes back `n` blocks of this class. Dies of what is no block or free already. Spans that have
   // become empty go back to the page heap.
@@ -40,6 +41,8 @@ class CentralFreeList {
     bool operator()(const Span& a, const Span& b) const { return a.start < b.start; }
   };
 
+  // Takes up to `n` blocks of a span that is here, lowest address first.
+  int RemoveFrom(Span* span, void** out, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   uint64_t* NewBitmap(Span* span);
   void FreeSpan(Span* span);
 

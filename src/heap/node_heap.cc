@@ -76,8 +76,7 @@ int NodeHeap::AllocateBatch(SizeClass c, int cache_domain, void** out, int n) {
     if (taken == 0) taken = central(c).RemoveBatch(out, n);
     if (taken > 0) return taken;
   }
-  while (taken == 0 && central(c).Populate()) taken = central(c).RemoveBatch(out, n);
-  return taken;
+  return central(c).Populate(out, n);
 }
 
 void NodeHeap::FreeBatch(SizeClass c, int cache_domain, void* const* blocks, int n) {

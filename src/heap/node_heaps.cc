@@ -44,18 +44,21 @@ bool NodeHeaps::OpenAll(const Topology& topology) {
     if (topology.nodes[i].present) all &= OpenRange(i, {i}) != nullptr;
   }
 
+  // The first heap's node may be none of a synthetic topology's.
+  const int rows = std::max(topology.node_limit, first_->node().value + 1);
   spill_columns_ = topology.CountNodes();
   spill_order_ = static_cast<NodeId*>(first_->arena().Allocate(
-      sizeof(NodeId) * static_cast<size_t>(topology.node_limit) * spill_columns_));
-  if (spill_order_ == nullptr) {
-    spill_columns_ = 0;
-    return false;
-  }
-  for (int from = 0; from < topology.node_limit; ++from) {
+      sizeof(NodeId) * static_cast<size_t>(rows) * static_cast<size_t>(spill_columns_)));
+  if (spill_order_ == nullptr) return false;
+  for (int from = 0; from < rows; ++from) {
     NodeId* row = spill_order_ + from * spill_columns_;
-    const int count = SpillOrder(topology, {from}, row, spill_columns_);
-    std::fill(row + count, row + spill_columns_, kNoNode);
+    const int count = SpillOrder(topology, {from}, row);
+    // Nodes that were left out have nothing to give.
+    NodeId* end = std::remove_if(row, row + count,
+                                 [this](NodeId node) { return Get(node.value) == nullptr; });
+    std::fill(end, row + spill_columns_, kNoNode);
   }
+  spill_rows_.store(rows, std::memory_order_release);
   return all;
 }
 
@@ -69,24 +72,26 @@ NodeHeap* NodeHeaps::OpenInterleaved() {
 }
 
 NodeHeap* NodeHeaps::Spill(NodeId from, int n) const {
-  if (n >= spill_columns_ || from == kNoNode) return nullptr;
+  const int rows = spill_rows_.load(std::memory_order_acquire);
+  if (from == kNoNode || from.value >= rows || n >= spill_columns_) return nullptr;
   const NodeId node = spill_order_[from.value * spill_columns_ + n];
   return node == kNoNode ? nullptr : Get(node.value);
 }
 
-int SpillOrder(const Topology& topology, NodeId from, NodeId* out, int capacity) {
+int SpillOrder(const Topology& topology, NodeId from, NodeId* out) {
+  const bool known = from.value < topology.node_limit;
   int count = 0;
   for (int i = 0; i < topology.node_limit; ++i) {
     const NodeInfo& info = topology.nodes[i];
     if (NodeId{i} == from || !info.present || !info.allowed) continue;
-    if (count < capacity) out[count++] = {i};
+    out[count++] = {i};
   }
   std::sort(out, out + count, [&](NodeId a, NodeId b) {
     const bool cpus_a = topology.nodes[a.value].has_cpus;
     const bool cpus_b = topology.nodes[b.value].has_cpus;
     if (cpus_a != cpus_b) return cpus_a;
-    const uint16_t distance_a = topology.Distance(from, a);
-    const uint16_t distance_b = topology.Distance(from, b);
+    const uint16_t distance_a = known ? topology.Distance(from, a) : 0;
+    const uint16_t distance_b = known ? topology.Distance(from, b) : 0;
     return distance_a != distance_b ? distance_a < distance_b : a < b;
   });
   return count;

@@ -67,12 +67,14 @@ class NodeHeaps {
   std::atomic<NodeHeap*> interleaved_{nullptr};
   std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena
   std::atomic<int> limit_{0};
+  std::atomic<int> spill_rows_{0};  // written last
   int spill_columns_ = 0;
-  NodeId* spill_order_ = nullptr;  // [node_limit * spill_columns_], kNoNode behind the last
+  NodeId* spill_order_ = nullptr;  // [spill_rows_ * spill_columns_], kNoNode behind the last
 };
 
 // The order in which `from` asks other nodes: by distance, of equals by number, nodes without CPUs
-// after all others. Writes up to `capacity` ids to `out`; returns how many there are. Pure.
-int SpillOrder(const Topology& topology, NodeId from, NodeId* out, int capacity);
+// after all others; by number alone if the topology does not know `from`. Writes the ids to `out`,
+// which has room for every node, and returns how many they are. Pure.
+int SpillOrder(const Topology& topology, NodeId from, NodeId* out);
 
 }  // namespace numaheap

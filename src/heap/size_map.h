@@ -26,7 +26,7 @@ struct SizeClassInfo {
   uint16_t span_objects = 0;     // blocks in a span
   uint16_t batch = 0;            // blocks that move between caches at a time
   uint16_t alignment_mask = 0;   // low bits that are zero in every block's address
-  uint32_t reciprocal = 0;       // 2^35 / size rounded up, to divide by the size, see IndexOf
+  uint32_t reciprocal = 0;       // 2^31 / (size / 16) rounded up, to divide by the size, see IndexOf
 };
 
 class SizeMap {
@@ -71,9 +71,11 @@ class SizeMap {
   }
 
   // The number of the block at `offset` bytes into a span of class `c`. Division by multiplication
-  // (Granlund and Montgomery, 1994); a test compares every offset of every class.
+  // (Granlund and Montgomery, 1994), in units of 16 bytes, so that the rounding of the reciprocal
+  // (less than 2^14) times any offset (less than 2^14) stays below 2^31. A test compares every offset
+  // of every class.
   constexpr uint32_t IndexOf(SizeClass c, size_t offset) const {
-    return static_cast<uint32_t>((uint64_t{offset} * infos_[c.value].reciprocal) >> 35);
+    return static_cast<uint32_t>((uint64_t{offset >> 4} * infos_[c.value].reciprocal) >> 31);
   }
 
  private:
@@ -90,7 +92,7 @@ class SizeMap {
     info.batch = static_cast<uint16_t>(std::clamp<size_t>((16 << 10) / size, 2, 64));
     const size_t alignment = std::min(size & (~size + 1), kPageSize);
     info.alignment_mask = static_cast<uint16_t>(alignment - 1);
-    info.reciprocal = static_cast<uint32_t>(((uint64_t{1} << 35) + size - 1) / size);
+    info.reciprocal = static_cast<uint32_t>(((uint64_t{1} << 31) + size / 16 - 1) / (size / 16));
   }
 
   std::array<SizeClassInfo, kSizeClasses> infos_{};

@@ -44,6 +44,8 @@ NodeRange::NodeRange(char* start, size_t bytes, size_t arena_extra) {
 
 bool AddressSpace::Open(Kernel& kernel, int ranges, void* at) {
   DCHECK(base_ == nullptr);
+  shift_ = kMaxShift;
+  halvings_ = 0;
   while ((static_cast<size_t>(ranges) << shift_) > (size_t{1} << kMaxTotalShift)) --shift_;
   for (; shift_ >= kMinShift; --shift_, ++halvings_) {
     const size_t bytes = static_cast<size_t>(ranges) << shift_;
@@ -53,6 +55,11 @@ bool AddressSpace::Open(Kernel& kernel, int ranges, void* at) {
     if (start == nullptr) start = kernel.Reserve(nullptr, bytes + kHugePageSize, &error);
     if (start == nullptr) continue;
     base_ = reinterpret_cast<char*>(RoundUp(reinterpret_cast<uintptr_t>(start), kHugePageSize));
+    if (start != at) {
+      const size_t before = static_cast<size_t>(base_ - static_cast<char*>(start));
+      if (before > 0) kernel.Unreserve(start, before);
+      if (before < kHugePageSize) kernel.Unreserve(base_ + bytes, kHugePageSize - before);
+    }
     ranges_ = ranges;
     return true;
   }

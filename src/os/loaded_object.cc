@@ -14,9 +14,11 @@ LoadedObject FromHeader(uintptr_t base) {
   if (base == 0) return {};
   const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(base);
   const auto* segment = reinterpret_cast<const ElfW(Phdr)*>(base + header->e_phoff);
+  // A program that is not position-independent has its real addresses here: 0 does not mean `base`.
+  const uintptr_t bias = header->e_type == ET_EXEC ? 0 : base;
   uintptr_t end = base;
   for (int i = 0; i < header->e_phnum; ++i, ++segment) {
-    if (segment->p_type == PT_LOAD) end = std::max(end, base + segment->p_vaddr + segment->p_memsz);
+    if (segment->p_type == PT_LOAD) end = std::max(end, bias + segment->p_vaddr + segment->p_memsz);
   }
   return {base, end};
 }

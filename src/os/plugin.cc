@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -28,8 +29,9 @@ bool PathBesideThis(const char* file, char (&path)[PATH_MAX]) {
 void* OpenPlugin(const char* file, const char* symbol, Message* reason) {
   constexpr int kFlags = RTLD_NOW | RTLD_LOCAL;
   char path[PATH_MAX];
-  void* library = PathBesideThis(file, path) ? dlopen(path, kFlags) : nullptr;
-  if (library == nullptr) library = dlopen(file, kFlags);
+  // What lies beside this library is tried alone, so that the reason is why that one failed.
+  const bool beside = PathBesideThis(file, path) && access(path, F_OK) == 0;
+  void* library = dlopen(beside ? path : file, kFlags);
   void* address = library == nullptr ? nullptr : dlsym(library, symbol);
   if (address == nullptr) {
     const char* error = dlerror();

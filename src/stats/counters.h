@@ -10,8 +10,8 @@ namespace numaheap {
 
 class Counter {
  public:
-  void Add(uint64_t n) { value_.fetch_add(n, std::memory_order_relaxed); }
-  uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+  void Add(uint64_t n) { value_.fetch_add(n, std::memory_order_release); }
+  uint64_t Get() const { return value_.load(std::memory_order_acquire); }
 
   // For a number that is put together from several counters, which may be a little apart: never goes
   // back. Returns the value it has now.
