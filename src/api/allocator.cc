@@ -23,6 +23,9 @@ constinit Allocator allocator;
 
 namespace {
 
+// What numaheap_set_thread_node chose; null: the heap of the CPU.
+[[gnu::tls_model("initial-exec")]] constinit thread_local NodeHeap* thread_heap = nullptr;
+
 // More CPUs than any x86-64 kernel can have (its MAXSMP), for when nobody tells the number.
 constexpr int kAllCpus = 8192;
 
@@ -289,7 +292,13 @@ void* Allocator::AllocateOnHeap(NodeHeap& heap, size_t size) {
   return block;
 }
 
+NodeHeap& Allocator::LocalHeap() {
+  if (thread_heap != nullptr) return *thread_heap;
+  return started() ? cache_.LocalHeap() : *first_heap_;
+}
+
 void* Allocator::AllocateSmall(SizeClass c) {
+  if (thread_heap != nullptr) return cache_.AllocatePast(*thread_heap, c);
   return started() ? cache_.Allocate(c) : AllocateOnHeap(*first_heap_, kSizeMap[c].size);
 }
 
@@ -320,6 +329,18 @@ void* Allocator::Handed(void* block, const void* caller) {
   return block;
 }
 
+bool Allocator::SetThreadNode(NodeId node) {
+  NodeHeap* heap = node == kNoNode ? nullptr : HeapOnNode(node);
+  if (heap == nullptr && node != kNoNode) return false;
+  thread_heap = heap;
+  cached_sizes = heap == nullptr ? kAllCachedSizes : 0;
+  return true;
+}
+
+NodeId Allocator::ThreadNode() const {
+  return thread_heap == nullptr ? kNoNode : thread_heap->node();
+}
+
 // ---- Blocks ------------------------------------------------------------------------------------
 
 Block Allocator::BlockOrDie(const void* ptr, const char* operation, NodeHeap** home) {
@@ -345,7 +366,7 @@ void Allocator::Free(void* ptr, const char* operation) {
     }
   }
   const Block block = BlockOrDie(ptr, operation, &home);
-  const bool local = home == &LocalHeap() || home->node() == kNoNode;
+  const bool local = !started() || home == &cache_.LocalHeap() || home->node() == kNoNode;
   (local ? home->counters().frees_local : home->counters().frees_remote).Add(1);
   home->FreeLarge(block.span);
 }

@@ -51,6 +51,12 @@ class Allocator {
   NodeHeap* HeapOnNode(NodeId node) { return Boot() ? heaps_.heap(node) : nullptr; }
   // Null when there is no memory for it.
   NodeHeap* InterleavedHeap();
+
+  // The node that the calling thread allocates from; kNoNode: that of the CPU which runs it. False
+  // when it has no heap.
+  bool SetThreadNode(NodeId node);
+  NodeId ThreadNode() const;
+
   int Owner(const void* ptr, numaheap_owner_t* owner);
   size_t ReleaseMemory();
 
@@ -91,7 +97,8 @@ class Allocator {
   void PlaceHeap(NodeHeap& heap);
   ptrdiff_t ChooseRseqOffset();
 
-  NodeHeap& LocalHeap() { return started() ? cache_.LocalHeap() : *first_heap_; }
+  // The heap that the calling thread allocates from.
+  NodeHeap& LocalHeap();
   void* AllocateSmall(SizeClass c);
   void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);

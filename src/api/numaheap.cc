@@ -26,6 +26,13 @@ void* numaheap_malloc_interleaved(size_t size) {
   return AllocateFrom(allocator.InterleavedHeap(), size, ENOMEM);
 }
 
+int numaheap_set_thread_node(int node) {
+  if (node < -1) return EINVAL;
+  return allocator.SetThreadNode({node}) ? 0 : EINVAL;
+}
+
+int numaheap_thread_node(void) { return allocator.ThreadNode().value; }
+
 int numaheap_owner(const void* ptr, numaheap_owner_t* owner) { return allocator.Owner(ptr, owner); }
 
 size_t numaheap_release_memory(void) { return allocator.ReleaseMemory(); }

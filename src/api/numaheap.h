@@ -34,6 +34,15 @@ NUMAHEAP_API void* numaheap_malloc_onnode(size_t size, int node);
  * constructor has run. */
 NUMAHEAP_API void* numaheap_malloc_interleaved(size_t size);
 
+/* Makes the calling thread allocate from the heap of kernel node `node` wherever it runs, and from the
+ * nearest other node only when that is full; -1, with which every thread begins, is the node of the
+ * CPU that runs it. Such allocations go past the CPU caches and cost more. Returns 0, or EINVAL when
+ * there is no such heap; then nothing changes. */
+NUMAHEAP_API int numaheap_set_thread_node(int node);
+
+/* What numaheap_set_thread_node set for the calling thread, or -1. */
+NUMAHEAP_API int numaheap_thread_node(void);
+
 /* What numaheap knows of an address. */
 typedef struct numaheap_owner_t {
   int node;            /* kernel node whose heap owns it; -1 for the interleaved heap */

@@ -50,6 +50,9 @@ class CpuCache {
   // the next one. Null when no node has memory.
   void* Allocate(SizeClass c);
 
+  // As above, past the caches, from `heap` or the next one.
+  void* AllocatePast(NodeHeap& heap, SizeClass c);
+
   // Takes back a block of class `c` of `home`. Dies of a misaligned or just freed one; `operation` is
   // what the program called.
   void Free(NodeHeap& home, SizeClass c, void* block, const char* operation);
@@ -134,8 +137,6 @@ class CpuCache {
   template <typename Selected>
   void Drain(int64_t index, PerCpu& cpu, Selected selected)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
-
-  void* AllocatePast(NodeHeap& heap, SizeClass c);
 
   Kernel& kernel_;
   NodeHeaps& heaps_;
