@@ -96,7 +96,8 @@ void Allocator::Start() {
   if (!Boot()) return;  // no address space: every allocation fails, which the program will notice
   ReadSettings();
   topology_ = FindTopology();
-  if (topology_ == nullptr || !heaps_.OpenAll(*topology_)) {
+  const bool spill_to_memory_only = settings_.placement_use_memory_only == UseMemoryOnly::kSpill;
+  if (topology_ == nullptr || !heaps_.OpenAll(*topology_, spill_to_memory_only)) {
     Message message;
     message << "numaheap: not every node has a heap: out of memory or address space";
     Say(message);
@@ -196,6 +197,10 @@ void Allocator::Place() {
                           ? NUMAHEAP_PLACEMENT_BIND
                           : NUMAHEAP_PLACEMENT_PREFERRED;
     heaps_.ForEach([this](NodeHeap& heap) { PlaceHeap(heap); });
+    if (placement_mode_ == NUMAHEAP_PLACEMENT_BIND &&
+        settings_.placement_bind_fallback == BindFallback::kFail) {
+      heaps_.StopSpills();
+    }
   }
 }
 
@@ -210,13 +215,13 @@ void Allocator::PlaceHeap(NodeHeap& heap) {
     NodeId nodes[64];  // more are left out: pages interleave over the first of them
     int count = 0;
     for (int i = 0; i < topology_->node_limit && count < 64; ++i) {
-      if (topology_->nodes[i].allowed) nodes[count++] = {i};
+      if (MayUse({i})) nodes[count++] = {i};
     }
     error = kernel_.SetPolicy(start, bytes, Policy::kInterleave, nodes, count);
   } else {
     const NodeId node = heap.node();
     // What this process may not use, the kernel places where it may.
-    if (node.value >= topology_->node_limit || !topology_->nodes[node.value].allowed) return;
+    if (!MayUse(node)) return;
     const bool bind = placement_mode_ == NUMAHEAP_PLACEMENT_BIND;
     error = kernel_.SetPolicy(start, bytes, bind ? Policy::kBind : Policy::kPreferred, &node, 1);
     if (error == 0 && bind) heap.pages().CheckNodeBeforeGrowth(node);
@@ -238,6 +243,19 @@ ptrdiff_t Allocator::ChooseRseqOffset() {
   // Refused: caches of CPUs that have gone idle can't be drained, and all else goes on.
   kernel_.RegisterForInterrupts();
   return offset;
+}
+
+NodeHeap* Allocator::HeapOnNode(NodeId node) {
+  NodeHeap* heap = Boot() ? heaps_.heap(node) : nullptr;
+  if (heap == nullptr || !started()) return heap;
+  return MayUse(node) ? heap : nullptr;
+}
+
+bool Allocator::MayUse(NodeId node) const {
+  if (node.value >= topology_->node_limit) return false;  // not in a synthetic topology
+  const NodeInfo& info = topology_->nodes[node.value];
+  return info.allowed &&
+         (info.has_cpus || settings_.placement_use_memory_only != UseMemoryOnly::kNever);
 }
 
 NodeHeap* Allocator::InterleavedHeap() {

@@ -47,8 +47,9 @@ class Allocator {
   bool ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable);
   size_t UsableSize(const void* ptr, const char* operation);
 
-  // Null when no heap has this node.
-  NodeHeap* HeapOnNode(NodeId node) { return Boot() ? heaps_.heap(node) : nullptr; }
+  // The heap for requests that name this node. Null when there is none, or when this process may not
+  // or, by its settings, does not use it.
+  NodeHeap* HeapOnNode(NodeId node);
   // Null when there is no memory for it.
   NodeHeap* InterleavedHeap();
 
@@ -95,6 +96,8 @@ class Allocator {
   const Topology* SingleNodeTopology();
   void Place();
   void PlaceHeap(NodeHeap& heap);
+  // Whether this process may and, by its settings, does place memory on the node. Once started.
+  bool MayUse(NodeId node) const;
   ptrdiff_t ChooseRseqOffset();
 
   // The heap that the calling thread allocates from.

@@ -27,7 +27,8 @@ extern "C" {
 
 /* Allocates `size` bytes (0 counts as 1) from the heap of kernel node `node`, aligned to 16 bytes.
  * Free with free(). The memory comes from that node's address range or not at all: null with errno
- * ENOMEM when the range has none, null with errno EINVAL when there is no such heap. */
+ * ENOMEM when the range has none, null with errno EINVAL when there is no such heap or this process
+ * may not use that node. */
 NUMAHEAP_API void* numaheap_malloc_onnode(size_t size, int node);
 
 /* As above, from the heap whose pages lie interleaved over all nodes. It is there once the library's
@@ -37,7 +38,7 @@ NUMAHEAP_API void* numaheap_malloc_interleaved(size_t size);
 /* Makes the calling thread allocate from the heap of kernel node `node` wherever it runs, and from the
  * nearest other node only when that is full; -1, with which every thread begins, is the node of the
  * CPU that runs it. Such allocations go past the CPU caches and cost more. Returns 0, or EINVAL when
- * there is no such heap; then nothing changes. */
+ * there is no such heap or this process may not use that node; then nothing changes. */
 NUMAHEAP_API int numaheap_set_thread_node(int node);
 
 /* What numaheap_set_thread_node set for the calling thread, or -1. */

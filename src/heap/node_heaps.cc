@@ -34,7 +34,7 @@ NodeHeap* NodeHeaps::OpenRange(int range, NodeId node) {
   return entry;
 }
 
-bool NodeHeaps::OpenAll(const Topology& topology) {
+bool NodeHeaps::OpenAll(const Topology& topology, bool spill_to_memory_only) {
   // One range behind the last node, for the interleaved heap.
   const int ranges = topology.node_limit + 1;
   if (ranges > space_.ranges() && !space_.Extend(kernel_, ranges - space_.ranges())) return false;
@@ -54,8 +54,10 @@ bool NodeHeaps::OpenAll(const Topology& topology) {
     NodeId* row = spill_order_ + from * spill_columns_;
     const int count = SpillOrder(topology, {from}, row);
     // Nodes that were left out have nothing to give.
-    NodeId* end = std::remove_if(row, row + count,
-                                 [this](NodeId node) { return Get(node.value) == nullptr; });
+    NodeId* end = std::remove_if(row, row + count, [&](NodeId node) {
+      return Get(node.value) == nullptr ||
+             (!spill_to_memory_only && !topology.nodes[node.value].has_cpus);
+    });
     std::fill(end, row + spill_columns_, kNoNode);
   }
   spill_rows_.store(rows, std::memory_order_release);
@@ -74,6 +76,7 @@ NodeHeap* NodeHeaps::OpenInterleaved() {
 NodeHeap* NodeHeaps::Spill(NodeId from, int n) const {
   const int rows = spill_rows_.load(std::memory_order_acquire);
   if (from == kNoNode || from.value >= rows || n >= spill_columns_) return nullptr;
+  if (!spills_.load(std::memory_order_relaxed)) return nullptr;
   const NodeId node = spill_order_[from.value * spill_columns_ + n];
   return node == kNoNode ? nullptr : Get(node.value);
 }

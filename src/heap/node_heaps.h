@@ -22,8 +22,11 @@ class NodeHeaps {
   bool OpenFirst(NodeId node, size_t arena_extra);
 
   // Opens the heaps of all nodes of the topology. Nodes for which memory can't be had are left out;
-  // false if there are any.
-  bool OpenAll(const Topology& topology);
+  // false if there are any. `spill_to_memory_only`: whether nodes without CPUs help others out.
+  bool OpenAll(const Topology& topology, bool spill_to_memory_only = true);
+
+  // From now on no node helps another out.
+  void StopSpills() { spills_.store(false, std::memory_order_relaxed); }
 
   // Opens the interleaved heap, behind the last node. Null when memory can't be had. After OpenAll,
   // by one thread at a time.
@@ -67,6 +70,7 @@ class NodeHeaps {
   std::atomic<NodeHeap*> interleaved_{nullptr};
   std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena
   std::atomic<int> limit_{0};
+  std::atomic<bool> spills_{true};
   std::atomic<int> spill_rows_{0};  // written last
   int spill_columns_ = 0;
   NodeId* spill_order_ = nullptr;  // [spill_rows_ * spill_columns_], kNoNode behind the last

@@ -11,6 +11,8 @@
 namespace numaheap {
 
 enum class PlacementPolicy : uint8_t { kPreferred, kBind, kFirstTouch };
+enum class BindFallback : uint8_t { kFail, kSpill };
+enum class UseMemoryOnly : uint8_t { kSpill, kDemand, kNever };
 enum class CacheMode : uint8_t { kAuto, kRseq, kLocked };
 enum class OnError : uint8_t { kContinue, kAbort };
 

@@ -642,8 +642,9 @@ void UnlockAll(NodeHeap& heap) {
 bool IsFree(Lock& lock) {
   bool free = false;
   std::thread([&] {
-    free = lock.TryAcquire();
-    if (free) lock.Release();
+    if (!lock.TryAcquire()) return;
+    free = true;
+    lock.Release();
   }).join();
   return free;
 }

@@ -306,6 +306,24 @@ TEST_F(NodeHeapsTest, SpillsPastANodeThatWasLeftOut) {
   EXPECT_EQ(SpillsOf(0), (std::vector<int>{2, 3}));
 }
 
+TEST_F(NodeHeapsTest, MemoryOnlyNodesMayBeKeptOut) {
+  Reserve(4);
+  MadeUpTopology topology(3, {0, 1, 2});
+  topology.node(1).has_cpus = false;
+  ASSERT_TRUE(heaps_->OpenFirst({0}, 0));
+  ASSERT_TRUE(heaps_->OpenAll(topology.View(), /*spill_to_memory_only=*/false));
+  EXPECT_NE(heaps_->heap({1}), nullptr) << "for who asks for it by name";
+  EXPECT_EQ(SpillsOf(0), (std::vector<int>{2}));
+  EXPECT_EQ(SpillsOf(1), (std::vector<int>{0, 2}));
+}
+
+TEST_F(NodeHeapsTest, SpillsCanBeStopped) {
+  ASSERT_TRUE(Open(0, MadeUpTopology(3, {0, 1, 2})));
+  ASSERT_EQ(SpillsOf(0).size(), 2u);
+  heaps_->StopSpills();
+  EXPECT_TRUE(SpillsOf(0).empty());
+}
+
 // The first heap is the one of a real node; the topology may be synthetic and smaller.
 TEST_F(NodeHeapsTest, SpillsFromOutsideTheTopology) {
   ASSERT_TRUE(Open(3, MadeUpTopology(2, {0, 1})));
