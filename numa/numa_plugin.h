@@ -24,5 +24,4 @@ inline constexpr char kNumaPluginEntry[] = "numaheap_numa_open";
 
 }  // namespace numaheap
 
-extern "C" bool numaheap_numa_open(const char* synthetic, int cpu_limit,
-                                   numaheap::NumaPlugin* out);
+extern "C" bool numaheap_numa_open(const char* synthetic, int cpu_limit, numaheap::NumaPlugin* out);

@@ -38,6 +38,10 @@ inline std::string Row(const NodeMetric& row) {
   return Row(row.metric, labels);
 }
 
+inline std::string Row(const PairMetric& row) {
+  return Row(row.metric, Code(row.from) + ", " + Code(row.to));
+}
+
 inline std::string Row(const ProcessMetric& row) {
   std::string labels;
   for (const ProcessLabel& label : row.labels) {
@@ -60,6 +64,7 @@ inline std::string MetricDocs() {
       "| Metric | Type | Labels | Unit | Meaning |\n"
       "|---|---|---|---|---|\n";
   for (const NodeMetric& row : kNodeMetrics) text += docs_internal::Row(row);
+  for (const PairMetric& row : kPairMetrics) text += docs_internal::Row(row);
   for (const ProcessMetric& row : kProcessMetrics) text += docs_internal::Row(row);
   return text;
 }

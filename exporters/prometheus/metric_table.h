@@ -95,10 +95,6 @@ inline constexpr NodeMetric kNodeMetrics[] = {
       "Objects freed on other nodes that this heap has not swept yet."},
      "",
      {{Field<&NodeSnapshot::remote_pending>}}},
-    {{"numaheap_spills_total", MetricKind::kCounter, "objects",
-      "Allocations that wanted this node and were given memory of another one."},
-     "",
-     {{Field<&NodeSnapshot::spills>}}},
     {{"numaheap_scavenged_bytes_total", MetricKind::kCounter, "bytes",
       "Idle memory returned to the kernel."},
      "",
@@ -111,6 +107,26 @@ inline constexpr NodeMetric kNodeMetrics[] = {
       "Times the kernel refused to let it grow."},
      "",
      {{Field<&NodeSnapshot::failed_growths>}}},
+};
+
+// A metric with a sample for each pair of heaps, from an array of the snapshot.
+struct PairMetric {
+  Metric metric;
+  std::string_view from, to;  // the names of the labels, in the order of the array's dimensions
+  uint64_t* numaheap_snapshot_t::*values;
+};
+
+inline constexpr PairMetric kPairMetrics[] = {
+    {{"numaheap_freed_bytes_total", MetricKind::kCounter, "bytes",
+      "Objects of heap numa_node that were freed on CPUs of cpu_node, by usable size."},
+     "cpu_node",
+     kNodeLabel,
+     &numaheap_snapshot_t::freed_bytes},
+    {{"numaheap_spills_total", MetricKind::kCounter, "objects",
+      "Allocations that wanted heap numa_node and were given memory of got_node."},
+     kNodeLabel,
+     "got_node",
+     &numaheap_snapshot_t::spills},
 };
 
 // What a metric of the whole process is read from.

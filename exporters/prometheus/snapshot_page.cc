@@ -15,22 +15,32 @@ using prometheus::MetricFamily;
 // Linux has at most 1024 nodes (CONFIG_NODES_SHIFT 10); the interleaved heap comes on top.
 constexpr uint32_t kMaxHeaps = 1025;
 
-// Fills *snapshot and the array behind it. The number of heaps may grow between two calls, while
-// the library's constructor opens the nodes, so the array is made larger until all fit.
-bool Take(const numaheap_exporter_host& host, numaheap_snapshot_t* snapshot,
-          std::vector<numaheap_node_snapshot_t>* nodes) {
+// A snapshot and the arrays behind it.
+struct Taken {
+  numaheap_snapshot_t snapshot = {};
+  std::vector<numaheap_node_snapshot_t> nodes;
+  std::vector<uint64_t> pairs[std::size(kPairMetrics)];  // nodes.size() squared each
+};
+
+// The number of heaps may grow between two calls, while the library's constructor opens the nodes,
+// so the arrays are made larger until all fit.
+bool Take(const numaheap_exporter_host& host, Taken* taken) {
+  numaheap_snapshot_t& snapshot = taken->snapshot;
   do {
-    *snapshot = {};
-    snapshot->version = NUMAHEAP_SNAPSHOT_VERSION;
-    snapshot->node_capacity = static_cast<uint32_t>(nodes->size());
-    snapshot->nodes = nodes->data();
-    if (host.snapshot(snapshot) != 0 || snapshot->node_count > kMaxHeaps) return false;
-    if (snapshot->node_count <= nodes->size()) {
-      nodes->resize(snapshot->node_count);
-      return true;
+    const size_t capacity = snapshot.node_count;
+    taken->nodes.resize(capacity);
+    snapshot = {};
+    snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
+    snapshot.node_capacity = static_cast<uint32_t>(capacity);
+    snapshot.nodes = taken->nodes.data();
+    for (size_t i = 0; i < std::size(kPairMetrics); ++i) {
+      taken->pairs[i].resize(capacity * capacity);
+      snapshot.*kPairMetrics[i].values = taken->pairs[i].data();
     }
-    nodes->resize(snapshot->node_count);
-  } while (true);
+    if (host.snapshot(&snapshot) != 0 || snapshot.node_count > kMaxHeaps) return false;
+  } while (snapshot.node_count > taken->nodes.size());
+  taken->nodes.resize(snapshot.node_count);
+  return true;
 }
 
 MetricFamily FamilyOf(const Metric& metric) {
@@ -70,6 +80,19 @@ MetricFamily FamilyOf(const NodeMetric& row, const std::vector<numaheap_node_sna
   return family;
 }
 
+MetricFamily FamilyOf(const PairMetric& row, const Taken& taken) {
+  MetricFamily family = FamilyOf(row.metric);
+  const uint64_t* values = taken.snapshot.*row.values;
+  for (const numaheap_node_snapshot_t& from : taken.nodes) {
+    for (const numaheap_node_snapshot_t& to : taken.nodes) {
+      AddSample({{std::string(row.from), NodeName(from)}, {std::string(row.to), NodeName(to)}},
+                *values++, &family);
+    }
+    values += taken.snapshot.node_capacity - taken.nodes.size();
+  }
+  return family;
+}
+
 MetricFamily FamilyOf(const ProcessMetric& row, const ProcessState& state) {
   MetricFamily family = FamilyOf(row.metric);
   std::vector<ClientMetric::Label> labels;
@@ -84,16 +107,17 @@ MetricFamily FamilyOf(const ProcessMetric& row, const ProcessState& state) {
 }  // namespace
 
 std::vector<MetricFamily> SnapshotPage::Collect() const {
-  numaheap_snapshot_t snapshot;
-  std::vector<numaheap_node_snapshot_t> nodes;
-  if (!Take(host_, &snapshot, &nodes)) {
+  Taken taken;
+  if (!Take(host_, &taken)) {
     failures_.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  const ProcessState state{snapshot, host_.version(), failures_.load(std::memory_order_relaxed)};
+  const ProcessState state{taken.snapshot, host_.version(),
+                           failures_.load(std::memory_order_relaxed)};
   std::vector<MetricFamily> families;
-  families.reserve(std::size(kNodeMetrics) + std::size(kProcessMetrics));
-  for (const NodeMetric& row : kNodeMetrics) families.push_back(FamilyOf(row, nodes));
+  families.reserve(std::size(kNodeMetrics) + std::size(kPairMetrics) + std::size(kProcessMetrics));
+  for (const NodeMetric& row : kNodeMetrics) families.push_back(FamilyOf(row, taken.nodes));
+  for (const PairMetric& row : kPairMetrics) families.push_back(FamilyOf(row, taken));
   for (const ProcessMetric& row : kProcessMetrics) families.push_back(FamilyOf(row, state));
   return families;
 }

@@ -45,13 +45,16 @@ void* PreferredBase() {
   return reinterpret_cast<void*>(kBase + (random % 4096) * kStep);
 }
 
-void Say(const Message& message) { message.WriteTo(2); }
+void Say(const Message& message) {
+  message.WriteTo(2);
+}
 
 // The largest of the CPUs' cache domains, and one more.
 int CountCacheDomains(const Topology& topology, NodeId node) {
   int count = 1;
   for (int cpu = 0; cpu < topology.cpu_limit; ++cpu) {
-    if (topology.cpus[cpu].node == node) count = std::max(count, topology.cpus[cpu].cache_domain + 1);
+    if (topology.cpus[cpu].node == node)
+      count = std::max(count, topology.cpus[cpu].cache_domain + 1);
   }
   return count;
 }
@@ -104,9 +107,8 @@ void Allocator::Start() {
   }
   if (topology_ == nullptr) return;
   Place();
-  heaps_.ForEach([this](NodeHeap& heap) {
-    heap.SetCacheDomains(CountCacheDomains(*topology_, heap.node()));
-  });
+  heaps_.ForEach(
+      [this](NodeHeap& heap) { heap.SetCacheDomains(CountCacheDomains(*topology_, heap.node())); });
   if (cache_.Open(*topology_, ChooseRseqOffset(),
                   static_cast<size_t>(settings_.cache_bytes_per_cpu))) {
     state_.store(kStarted, std::memory_order_release);
@@ -205,7 +207,8 @@ void Allocator::Place() {
 }
 
 void Allocator::PlaceHeap(NodeHeap& heap) {
-  if (placement_mode_ != NUMAHEAP_PLACEMENT_PREFERRED && placement_mode_ != NUMAHEAP_PLACEMENT_BIND) {
+  if (placement_mode_ != NUMAHEAP_PLACEMENT_PREFERRED &&
+      placement_mode_ != NUMAHEAP_PLACEMENT_BIND) {
     return;
   }
   char* start = reinterpret_cast<char*>(&heap);
@@ -226,8 +229,9 @@ void Allocator::PlaceHeap(NodeHeap& heap) {
     error = kernel_.SetPolicy(start, bytes, bind ? Policy::kBind : Policy::kPreferred, &node, 1);
     if (error == 0 && bind) heap.pages().CheckNodeBeforeGrowth(node);
   }
-  // Containers forbid mbind (EPERM), sandboxes lack it (ENOSYS), and a cpuset may have lost the node
-  // meanwhile (EINVAL): memory comes from the node of who touches it first, as for any program.
+  // Containers forbid mbind (EPERM), sandboxes lack it (ENOSYS), and a cpuset may have lost the
+  // node meanwhile (EINVAL): memory comes from the node of who touches it first, as for any
+  // program.
   if (error != 0) placement_mode_ = NUMAHEAP_PLACEMENT_FIRST_TOUCH;
 }
 
@@ -325,7 +329,7 @@ void* Allocator::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
   if (void* block = AllocateLargeOn(local, size, alignment, zeroed)) return block;
   for (int n = 0; NodeHeap* next = heaps_.Spill(local.node(), n); ++n) {
     if (void* block = AllocateLargeOn(*next, size, alignment, zeroed)) {
-      local.counters().spills.Add(1);
+      heaps_.spilled().Add(heaps_.RangeOf(local), heaps_.RangeOf(*next), 1);
       return block;
     }
   }
@@ -384,8 +388,10 @@ void Allocator::Free(void* ptr, const char* operation) {
     }
   }
   const Block block = BlockOrDie(ptr, operation, &home);
-  const bool local = !started() || home == &cache_.LocalHeap() || home->node() == kNoNode;
+  const NodeHeap& here = started() ? cache_.LocalHeap() : *home;
+  const bool local = home == &here || home->node() == kNoNode;
   (local ? home->counters().frees_local : home->counters().frees_remote).Add(1);
+  heaps_.freed_large().Add(heaps_.RangeOf(here), heaps_.RangeOf(*home), block.size);
   home->FreeLarge(block.span);
 }
 
@@ -469,12 +475,33 @@ void Allocator::FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out) {
   out->frees_local =
       counters.shown_frees_local.RaiseTo(cached.frees_local + counters.frees_local.Get());
   out->frees_remote = counters.frees_remote.Get();
-  out->remote_pending =
-      heap.remote_waiting() + (started() ? cache_.RemotePending(heap) : 0);
-  out->spills = counters.spills.Get();
+  out->remote_pending = heap.remote_waiting() + (started() ? cache_.RemotePending(heap) : 0);
   out->scavenged_bytes = pages.scavenged_bytes;
   out->growths = pages.growths;
   out->failed_growths = pages.failed_growths;
+}
+
+uint64_t Allocator::FreedBytes(NodeHeap& from, NodeHeap& home) {
+  uint64_t bytes = heaps_.freed_large().Get(heaps_.RangeOf(from), heaps_.RangeOf(home));
+  if (!started()) return bytes;
+  if (&from != &home) return bytes + cache_.FreedRemotely(from.node(), home);
+  bytes += cache_.Totals(home.node()).freed_local_bytes;
+  return home.counters().shown_freed_bytes.RaiseTo(bytes);
+}
+
+void Allocator::FillPairs(const numaheap_snapshot_t& snapshot) {
+  const uint32_t count = std::min(snapshot.node_count, snapshot.node_capacity);
+  for (uint32_t i = 0; i < count; ++i) {
+    NodeHeap& from = *heaps_.heap({snapshot.nodes[i].node});
+    for (uint32_t j = 0; j < count; ++j) {
+      NodeHeap& to = *heaps_.heap({snapshot.nodes[j].node});
+      const size_t index = size_t{i} * snapshot.node_capacity + j;
+      if (snapshot.freed_bytes != nullptr) snapshot.freed_bytes[index] = FreedBytes(from, to);
+      if (snapshot.spills != nullptr) {
+        snapshot.spills[index] = heaps_.spilled().Get(heaps_.RangeOf(from), heaps_.RangeOf(to));
+      }
+    }
+  }
 }
 
 int Allocator::TakeSnapshot(numaheap_snapshot_t* snapshot) {
@@ -486,9 +513,10 @@ int Allocator::TakeSnapshot(numaheap_snapshot_t* snapshot) {
     }
     ++snapshot->node_count;
   });
-  snapshot->cache_mode = !started()            ? NUMAHEAP_CACHE_BOOT
+  FillPairs(*snapshot);
+  snapshot->cache_mode = !started()           ? NUMAHEAP_CACHE_BOOT
                          : cache_.uses_rseq() ? NUMAHEAP_CACHE_RSEQ
-                                               : NUMAHEAP_CACHE_LOCKED;
+                                              : NUMAHEAP_CACHE_LOCKED;
   snapshot->placement_mode = placement_mode_;
   snapshot->reservation_halvings = static_cast<uint32_t>(space_.halvings());
   strncpy(snapshot->metrics_address, background_.metrics_address(),
@@ -542,4 +570,6 @@ void Allocator::UnlockAfterFork() {
 
 }  // namespace numaheap
 
-[[gnu::constructor]] static void StartNumaheap() { numaheap::allocator.Start(); }
+[[gnu::constructor]] static void StartNumaheap() {
+  numaheap::allocator.Start();
+}

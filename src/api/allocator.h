@@ -1,6 +1,6 @@
-// Allocator: the composition root. The one object that knows the process: it opens the first heap at
-// the first allocation, reads the settings and opens everything else in the library's constructor,
-// and then connects malloc and free to caches and heaps.
+// Allocator: the composition root. The one object that knows the process: it opens the first heap
+// at the first allocation, reads the settings and opens everything else in the library's
+// constructor, and then connects malloc and free to caches and heaps.
 //
 //   boot   first allocation: one heap on the node of the caller, no library but libc, no caches
 //   start  constructor: settings, topology, all heaps, placement, caches
@@ -34,7 +34,8 @@ class Allocator {
 
   // `caller`: who called from outside of the library; see Background::MaybeStart.
   void* Allocate(size_t size, const void* caller);
-  void* AllocateAligned(size_t size, size_t alignment, const void* caller);  // a power of two, bytes
+  // `alignment` in bytes, a power of two.
+  void* AllocateAligned(size_t size, size_t alignment, const void* caller);
   // `size` bytes of zeros.
   void* AllocateZeroed(size_t size, const void* caller);
   // From that heap or not at all.
@@ -42,13 +43,13 @@ class Allocator {
 
   // `operation`: what the program called, for the message when `ptr` is no block.
   void Free(void* ptr, const char* operation);
-  // True when the block at `ptr` now holds `size` bytes (not 0); else it is as it was, *usable bytes
-  // large.
+  // True when the block at `ptr` now holds `size` bytes (not 0); else it is as it was, *usable
+  // bytes large.
   bool ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable);
   size_t UsableSize(const void* ptr, const char* operation);
 
-  // The heap for requests that name this node. Null when there is none, or when this process may not
-  // or, by its settings, does not use it.
+  // The heap for requests that name this node. Null when there is none, or when this process may
+  // not or, by its settings, does not use it.
   NodeHeap* HeapOnNode(NodeId node);
   // Null when there is no memory for it.
   NodeHeap* InterleavedHeap();
@@ -110,6 +111,9 @@ class Allocator {
   // The block that starts at `ptr`, or death: what it is not is said as of `operation`.
   Block BlockOrDie(const void* ptr, const char* operation, NodeHeap** home);
   void FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out);
+  void FillPairs(const numaheap_snapshot_t& snapshot);
+  // What CPUs of the node of `from` have freed of `home`.
+  uint64_t FreedBytes(NodeHeap& from, NodeHeap& home);
 
   std::atomic<int> state_{kNone};
   Lock start_lock_{LockRank::kStart};

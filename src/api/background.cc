@@ -58,8 +58,8 @@ void Background::StartThread(NodeHeap& heap, int range) {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, kStackBytes);
   pthread_t thread;
-  // Refused (a limit on processes): the bit stays, so that not every miss tries again. Idle memory is
-  // then returned by numaheap_release_memory and malloc_trim only.
+  // Refused (a limit on processes): the bit stays, so that not every miss tries again. Idle memory
+  // is then returned by numaheap_release_memory and malloc_trim only.
   int error = pthread_create(&thread, &attributes, &Run, &heap);
   if (error == EINVAL) {  // too small for the program's thread-local variables
     error = pthread_attr_destroy(&attributes) | pthread_attr_init(&attributes) |

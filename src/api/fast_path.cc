@@ -16,10 +16,10 @@ constinit thread_local size_t cached_sizes = kAllCachedSizes;
 // On a cache line of its own: everybody reads it.
 alignas(64) constinit FastPath fast_path{0, no_slabs + 2};
 
-// The offset of a thread-local variable is known once the loader has placed this library, and malloc
-// may be called before any constructor of ours has run. What runs in between is the resolver of an
-// indirect function: the loader calls it while it relocates the library. So the fast path needs no
-// test of whether it may be used.
+// The offset of a thread-local variable is known once the loader has placed this library, and
+// malloc may be called before any constructor of ours has run. What runs in between is the resolver
+// of an indirect function: the loader calls it while it relocates the library. So the fast path
+// needs no test of whether it may be used.
 extern "C" {
 
 [[gnu::visibility("hidden")]] void numaheap_relocated() {}

@@ -1,4 +1,5 @@
-// The fast path: what malloc, free and the C++ operators do when the CPU's cache has what they need.
+// The fast path: what malloc, free and the C++ operators do when the CPU's cache has what they
+// need.
 //
 // Everything else is a call of one function out of line. A test counts the instructions
 // (tests/rules/fast_path.txt).
@@ -15,14 +16,14 @@ namespace numaheap {
 // to slabs of zeros, which send every caller out of line.
 [[gnu::visibility("hidden")]] extern constinit FastPath fast_path;
 
-// Smaller sizes come out of the CPU's cache in this thread: all in the first part of the size table,
-// or none (0) while the thread has a node of its own (numaheap_set_thread_node).
-[[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local size_t
-    cached_sizes;
+// Smaller sizes come out of the CPU's cache in this thread: all in the first part of the size
+// table, or none (0) while the thread has a node of its own (numaheap_set_thread_node).
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] extern constinit thread_local size_t cached_sizes;
 inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
 
-// `caller`: who called the allocator from outside; see Background. Null with errno ENOMEM when memory
-// has run out.
+// `caller`: who called the allocator from outside; see Background. Null with errno ENOMEM when
+// memory has run out.
 [[gnu::noinline]] void* MallocSlow(size_t size, const void* caller);
 [[gnu::noinline]] void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller);
 // Anything that the slab did not take. Keeps errno.
@@ -40,7 +41,8 @@ inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
 }
 
 [[gnu::always_inline]] inline void* Malloc(size_t size) {
-  if (void* block = PopCached(size)) [[likely]] return block;
+  if (void* block = PopCached(size)) [[likely]]
+    return block;
   return MallocSlow(size, __builtin_return_address(0));
 }
 
@@ -49,13 +51,15 @@ inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
   if (alignment <= kMinAlignment) return Malloc(size);
   const SizeClass c = kSizeMap.ClassOf(size, alignment);
   if (c != kNoClass && cached_sizes != 0) {
-    if (void* block = SlabPop(fast_path, c)) [[likely]] return block;
+    if (void* block = SlabPop(fast_path, c)) [[likely]]
+      return block;
   }
   return MallocAlignedSlow(size, alignment, __builtin_return_address(0));
 }
 
 [[gnu::always_inline]] inline void Free(void* ptr) {
-  if (SlabPush(fast_path, ptr) != PushResult::kDone) [[unlikely]] FreeSlow(ptr);
+  if (SlabPush(fast_path, ptr) != PushResult::kDone) [[unlikely]]
+    FreeSlow(ptr);
 }
 
 }  // namespace numaheap

@@ -10,12 +10,12 @@ namespace numaheap {
 
 void RegisterForkHandlers() {
   const int saved_errno = errno;
-  const int error = pthread_atfork([] { allocator.LockForFork(); },
-                                   [] { allocator.UnlockAfterFork(); },
-                                   [] {
-                                     allocator.UnlockAfterFork();
-                                     allocator.ResetInChild();
-                                   });
+  const int error =
+      pthread_atfork([] { allocator.LockForFork(); }, [] { allocator.UnlockAfterFork(); },
+                     [] {
+                       allocator.UnlockAfterFork();
+                       allocator.ResetInChild();
+                     });
   if (error != 0) {
     Message message;
     message << "numaheap: error " << error

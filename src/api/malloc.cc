@@ -77,9 +77,13 @@ using numaheap::allocator;
 
 extern "C" {
 
-NUMAHEAP_API void* malloc(size_t size) noexcept { return numaheap::Malloc(size); }
+NUMAHEAP_API void* malloc(size_t size) noexcept {
+  return numaheap::Malloc(size);
+}
 
-NUMAHEAP_API void free(void* ptr) noexcept { numaheap::Free(ptr); }
+NUMAHEAP_API void free(void* ptr) noexcept {
+  numaheap::Free(ptr);
+}
 
 NUMAHEAP_API void* calloc(size_t count, size_t size) noexcept {
   size_t bytes;
@@ -133,13 +137,21 @@ NUMAHEAP_API size_t malloc_usable_size(void* ptr) noexcept {
 }
 
 // The sizes are what the program believes; the heap knows better and needs neither.
-NUMAHEAP_API void free_sized(void* ptr, size_t) noexcept { numaheap::Free(ptr); }
-NUMAHEAP_API void free_aligned_sized(void* ptr, size_t, size_t) noexcept { numaheap::Free(ptr); }
+NUMAHEAP_API void free_sized(void* ptr, size_t) noexcept {
+  numaheap::Free(ptr);
+}
+NUMAHEAP_API void free_aligned_sized(void* ptr, size_t, size_t) noexcept {
+  numaheap::Free(ptr);
+}
 
-NUMAHEAP_API int malloc_trim(size_t) noexcept { return allocator.ReleaseMemory() > 0; }
+NUMAHEAP_API int malloc_trim(size_t) noexcept {
+  return allocator.ReleaseMemory() > 0;
+}
 
 // Accepted, so that programs that tune glibc go on; 1 is success.
-NUMAHEAP_API int mallopt(int, int) noexcept { return 1; }
+NUMAHEAP_API int mallopt(int, int) noexcept {
+  return 1;
+}
 
 NUMAHEAP_API struct mallinfo2 mallinfo2() noexcept {
   const numaheap_node_snapshot_t all = allocator.SumOfNodes();

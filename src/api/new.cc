@@ -38,7 +38,8 @@ Function* FindRuntime(Function* linked, const char* symbol) {
     throw_it();
   }
   Message message;
-  message << "numaheap: operator new(" << size << "): out of memory, and no C++ run-time library to "
+  message << "numaheap: operator new(" << size
+          << "): out of memory, and no C++ run-time library to "
           << "throw std::bad_alloc";
   message.WriteTo(2);
   abort();
@@ -71,22 +72,26 @@ bool CallNewHandler() {
 }
 
 [[gnu::always_inline]] inline void* New(size_t size) {
-  if (void* block = Malloc(size)) [[likely]] return block;
+  if (void* block = Malloc(size)) [[likely]]
+    return block;
   return NewAfterFailure(size, kMinAlignment);
 }
 
 [[gnu::always_inline]] inline void* New(size_t size, std::align_val_t alignment) {
-  if (void* block = MallocAligned(size, static_cast<size_t>(alignment))) [[likely]] return block;
+  if (void* block = MallocAligned(size, static_cast<size_t>(alignment))) [[likely]]
+    return block;
   return NewAfterFailure(size, static_cast<size_t>(alignment));
 }
 
 [[gnu::always_inline]] inline void* NewNothrow(size_t size) noexcept {
-  if (void* block = Malloc(size)) [[likely]] return block;
+  if (void* block = Malloc(size)) [[likely]]
+    return block;
   return NewAfterFailureNothrow(size, kMinAlignment);
 }
 
 [[gnu::always_inline]] inline void* NewNothrow(size_t size, std::align_val_t alignment) noexcept {
-  if (void* block = MallocAligned(size, static_cast<size_t>(alignment))) [[likely]] return block;
+  if (void* block = MallocAligned(size, static_cast<size_t>(alignment))) [[likely]]
+    return block;
   return NewAfterFailureNothrow(size, static_cast<size_t>(alignment));
 }
 
@@ -97,10 +102,18 @@ bool CallNewHandler() {
 using std::align_val_t;
 using std::nothrow_t;
 
-EXPORT void* operator new(size_t size) { return numaheap::New(size); }
-EXPORT void* operator new[](size_t size) { return numaheap::New(size); }
-EXPORT void* operator new(size_t size, align_val_t a) { return numaheap::New(size, a); }
-EXPORT void* operator new[](size_t size, align_val_t a) { return numaheap::New(size, a); }
+EXPORT void* operator new(size_t size) {
+  return numaheap::New(size);
+}
+EXPORT void* operator new[](size_t size) {
+  return numaheap::New(size);
+}
+EXPORT void* operator new(size_t size, align_val_t a) {
+  return numaheap::New(size, a);
+}
+EXPORT void* operator new[](size_t size, align_val_t a) {
+  return numaheap::New(size, a);
+}
 
 EXPORT void* operator new(size_t size, const nothrow_t&) noexcept {
   return numaheap::NewNothrow(size);
@@ -115,17 +128,39 @@ EXPORT void* operator new[](size_t size, align_val_t a, const nothrow_t&) noexce
   return numaheap::NewNothrow(size, a);
 }
 
-EXPORT void operator delete(void* p) noexcept { numaheap::Free(p); }
-EXPORT void operator delete[](void* p) noexcept { numaheap::Free(p); }
-EXPORT void operator delete(void* p, size_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete[](void* p, size_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete(void* p, align_val_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete[](void* p, align_val_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete(void* p, size_t, align_val_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete[](void* p, size_t, align_val_t) noexcept { numaheap::Free(p); }
-EXPORT void operator delete(void* p, const nothrow_t&) noexcept { numaheap::Free(p); }
-EXPORT void operator delete[](void* p, const nothrow_t&) noexcept { numaheap::Free(p); }
-EXPORT void operator delete(void* p, align_val_t, const nothrow_t&) noexcept { numaheap::Free(p); }
+EXPORT void operator delete(void* p) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete[](void* p) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete(void* p, size_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete[](void* p, size_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete(void* p, align_val_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete[](void* p, align_val_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete(void* p, size_t, align_val_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete[](void* p, size_t, align_val_t) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete(void* p, const nothrow_t&) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete[](void* p, const nothrow_t&) noexcept {
+  numaheap::Free(p);
+}
+EXPORT void operator delete(void* p, align_val_t, const nothrow_t&) noexcept {
+  numaheap::Free(p);
+}
 EXPORT void operator delete[](void* p, align_val_t, const nothrow_t&) noexcept {
   numaheap::Free(p);
 }

@@ -31,14 +31,24 @@ int numaheap_set_thread_node(int node) {
   return allocator.SetThreadNode({node}) ? 0 : EINVAL;
 }
 
-int numaheap_thread_node(void) { return allocator.ThreadNode().value; }
+int numaheap_thread_node(void) {
+  return allocator.ThreadNode().value;
+}
 
-int numaheap_owner(const void* ptr, numaheap_owner_t* owner) { return allocator.Owner(ptr, owner); }
+int numaheap_owner(const void* ptr, numaheap_owner_t* owner) {
+  return allocator.Owner(ptr, owner);
+}
 
-size_t numaheap_release_memory(void) { return allocator.ReleaseMemory(); }
+size_t numaheap_release_memory(void) {
+  return allocator.ReleaseMemory();
+}
 
-int numaheap_snapshot(numaheap_snapshot_t* snapshot) { return allocator.TakeSnapshot(snapshot); }
+int numaheap_snapshot(numaheap_snapshot_t* snapshot) {
+  return allocator.TakeSnapshot(snapshot);
+}
 
-const char* numaheap_version(void) { return NUMAHEAP_VERSION; }
+const char* numaheap_version(void) {
+  return NUMAHEAP_VERSION;
+}
 
 }  // extern "C"

@@ -31,14 +31,14 @@ extern "C" {
  * may not use that node. */
 NUMAHEAP_API void* numaheap_malloc_onnode(size_t size, int node);
 
-/* As above, from the heap whose pages lie interleaved over all nodes. It is there once the library's
- * constructor has run. */
+/* As above, from the heap whose pages lie interleaved over all nodes. It is there once the
+ * library's constructor has run. */
 NUMAHEAP_API void* numaheap_malloc_interleaved(size_t size);
 
-/* Makes the calling thread allocate from the heap of kernel node `node` wherever it runs, and from the
- * nearest other node only when that is full; -1, with which every thread begins, is the node of the
- * CPU that runs it. Such allocations go past the CPU caches and cost more. Returns 0, or EINVAL when
- * there is no such heap or this process may not use that node; then nothing changes. */
+/* Makes the calling thread allocate from the heap of kernel node `node` wherever it runs, and from
+ * the nearest other node only when that is full; -1, with which every thread begins, is the node of
+ * the CPU that runs it. Such allocations go past the CPU caches and cost more. Returns 0, or EINVAL
+ * when there is no such heap or this process may not use that node; then nothing changes. */
 NUMAHEAP_API int numaheap_set_thread_node(int node);
 
 /* What numaheap_set_thread_node set for the calling thread, or -1. */
@@ -70,27 +70,26 @@ NUMAHEAP_API size_t numaheap_release_memory(void);
 /* One heap. All sizes in bytes, all counts since start. In every snapshot
  * in_use_bytes + idle_bytes + released_bytes == committed_bytes, exactly. */
 typedef struct numaheap_node_snapshot_t {
-  int32_t node;              /* kernel node number; -1 for the interleaved heap */
-  uint32_t cpus;             /* online CPUs whose nearest heap this is */
-  uint64_t reserved_bytes;   /* address space kept for this heap */
-  uint64_t committed_bytes;  /* the part of it that was ever used */
-  uint64_t in_use_bytes;     /* pages that hold objects, cached ones included */
-  uint64_t idle_bytes;       /* free pages still backed by memory */
-  uint64_t released_bytes;   /* free pages without memory behind them */
-  uint64_t cached_bytes;     /* part of in_use: freed objects in the CPU and transfer caches */
-  uint64_t large_bytes;      /* part of in_use: objects with pages of their own */
-  uint64_t metadata_bytes;   /* committed for the heap's own records, outside committed_bytes */
+  int32_t node;             /* kernel node number; -1 for the interleaved heap */
+  uint32_t cpus;            /* online CPUs whose nearest heap this is */
+  uint64_t reserved_bytes;  /* address space kept for this heap */
+  uint64_t committed_bytes; /* the part of it that was ever used */
+  uint64_t in_use_bytes;    /* pages that hold objects, cached ones included */
+  uint64_t idle_bytes;      /* free pages still backed by memory */
+  uint64_t released_bytes;  /* free pages without memory behind them */
+  uint64_t cached_bytes;    /* part of in_use: freed objects in the CPU and transfer caches */
+  uint64_t large_bytes;     /* part of in_use: objects with pages of their own */
+  uint64_t metadata_bytes;  /* committed for the heap's own records, outside committed_bytes */
   uint64_t spans_in_use;
   uint64_t spans_free;
-  uint64_t allocations;      /* objects handed out */
-  uint64_t allocated_bytes;  /* their sum, by usable size */
-  uint64_t frees_local;      /* freed on a CPU of this node */
-  uint64_t frees_remote;     /* freed on a CPU of another node */
-  uint64_t remote_pending;   /* remote frees not swept yet, objects */
-  uint64_t spills;           /* allocations that this node wanted and another one gave */
-  uint64_t scavenged_bytes;  /* returned to the kernel */
-  uint64_t growths;          /* times the committed part grew */
-  uint64_t failed_growths;   /* times the kernel refused it */
+  uint64_t allocations;     /* objects handed out */
+  uint64_t allocated_bytes; /* their sum, by usable size */
+  uint64_t frees_local;     /* freed on a CPU of this node */
+  uint64_t frees_remote;    /* freed on a CPU of another node */
+  uint64_t remote_pending;  /* remote frees not swept yet, objects */
+  uint64_t scavenged_bytes; /* returned to the kernel */
+  uint64_t growths;         /* times the committed part grew */
+  uint64_t failed_growths;  /* times the kernel refused it */
 } numaheap_node_snapshot_t;
 
 enum { NUMAHEAP_CACHE_BOOT = 0, NUMAHEAP_CACHE_RSEQ = 1, NUMAHEAP_CACHE_LOCKED = 2 };
@@ -103,14 +102,20 @@ enum {
 };
 
 typedef struct numaheap_snapshot_t {
-  uint32_t version;            /* in: NUMAHEAP_SNAPSHOT_VERSION */
-  uint32_t node_capacity;      /* in: entries in `nodes`; 0 to ask for the number only */
+  uint32_t version;                /* in: NUMAHEAP_SNAPSHOT_VERSION */
+  uint32_t node_capacity;          /* in: entries in `nodes`; 0 to ask for the number only */
   numaheap_node_snapshot_t* nodes; /* in: the caller's array; filled by rising node number */
-  uint32_t node_count;         /* out: heaps there are; more than node_capacity: the rest is left out */
-  uint32_t cache_mode;         /* out: NUMAHEAP_CACHE_… */
-  uint32_t placement_mode;     /* out: NUMAHEAP_PLACEMENT_… */
-  uint32_t reservation_halvings; /* out: times the address space was refused and asked for by half */
-  char metrics_address[64];    /* out: host:port that serves /metrics, "" if none does */
+  uint32_t node_count;     /* out: heaps there are; more than node_capacity: the rest is left out */
+  uint32_t cache_mode;     /* out: NUMAHEAP_CACHE_… */
+  uint32_t placement_mode; /* out: NUMAHEAP_PLACEMENT_… */
+  uint32_t
+      reservation_halvings; /* out: times the address space was refused and asked for by half */
+  /* in: null, or the caller's array of node_capacity * node_capacity entries. Of what was freed on
+   * CPUs of nodes[i], [i * node_capacity + j] gets the bytes that belonged to the heap nodes[j]. */
+  uint64_t* freed_bytes;
+  /* in: null, or likewise: the allocations that wanted nodes[i] and got memory of nodes[j]. */
+  uint64_t* spills;
+  char metrics_address[64]; /* out: host:port that serves /metrics, "" if none does */
 } numaheap_snapshot_t;
 
 /* Fills *snapshot. Allocates nothing; takes each heap's lock for a moment. Returns 0, or EINVAL for

@@ -1,6 +1,7 @@
 // Operations on ranges of bits in arrays of 64-bit words.
 //
-// Plain functions over memory that the caller owns and synchronises. `begin` and `count` are in bits.
+// Plain functions over memory that the caller owns and synchronises. `begin` and `count` are in
+// bits.
 #pragma once
 
 #include <bit>

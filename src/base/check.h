@@ -9,9 +9,9 @@ namespace numaheap {
 
 }  // namespace numaheap
 
-#define CHECK(condition)                                                       \
-  (__builtin_expect(static_cast<bool>(condition), 1)                           \
-       ? static_cast<void>(0)                                                  \
+#define CHECK(condition)                             \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::numaheap::CheckFailed(__FILE__, __LINE__, #condition))
 
 #ifdef NDEBUG

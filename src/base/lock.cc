@@ -55,8 +55,12 @@ void Lock::Wake() {
   errno = saved_errno;
 }
 
-void Lock::BeginFork() { forking = true; }
-void Lock::EndFork() { forking = false; }
+void Lock::BeginFork() {
+  forking = true;
+}
+void Lock::EndFork() {
+  forking = false;
+}
 
 void Lock::NoteAcquire(LockRank rank) {
   const int index = static_cast<int>(rank);

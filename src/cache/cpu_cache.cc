@@ -8,9 +8,9 @@ namespace numaheap {
 namespace {
 
 // Slots that a class has in every slab, whatever its present capacity: address space, touched only
-// where it is used. 2,135 blocks or 512 KiB, at least 8 blocks. With the slot that stays null that is
-// an odd number of cache lines, so the stacks of small classes don't all fall into the same few sets
-// of the processor's cache, as they would with a power of two.
+// where it is used. 2,135 blocks or 512 KiB, at least 8 blocks. With the slot that stays null that
+// is an odd number of cache lines, so the stacks of small classes don't all fall into the same few
+// sets of the processor's cache, as they would with a power of two.
 constexpr int MaxCapacity(SizeClass c) {
   return static_cast<int>(std::clamp<size_t>((512 << 10) / kSizeMap[c].size, 8, 2135));
 }
@@ -78,9 +78,8 @@ bool CpuCache::Open(const Topology& topology, ptrdiff_t rseq_offset, size_t byte
 }
 
 NodeHeap& CpuCache::HeapOf(CpuId cpu) const {
-  NodeHeap* heap = cpu.value < topology_->cpu_limit
-                       ? heaps_.heap(topology_->cpus[cpu.value].node)
-                       : nullptr;
+  NodeHeap* heap =
+      cpu.value < topology_->cpu_limit ? heaps_.heap(topology_->cpus[cpu.value].node) : nullptr;
   for (int i = 0; heap == nullptr; ++i) heap = heaps_.Get(i);  // the first heap always exists
   return *heap;
 }
@@ -107,9 +106,18 @@ CpuCache::PerCpu* CpuCache::Make(CpuId cpu) {
   return made;
 }
 
+void CpuCache::CountOut(PerCpu& cpu, SizeClass c, int blocks) {
+  cpu.moved_out.Add(static_cast<uint64_t>(blocks));
+  cpu.moved_out_bytes.Add(static_cast<uint64_t>(blocks) * kSizeMap[c].size);
+}
+
 BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n) {
   // Counted before it is there, see Totals(); on another CPU of the node it counts as well as here.
-  cpu.moved_in.Add(static_cast<uint64_t>(n));
+  const auto count = [&](int blocks) {
+    cpu.moved_in.Add(static_cast<uint64_t>(blocks));
+    cpu.moved_in_bytes.Add(static_cast<uint64_t>(int64_t{blocks} * kSizeMap[c].size));
+  };
+  count(n);
   BatchResult result;
   if (uses_rseq_) {
     result = SlabPushBatch(fast_, c, blocks, n);
@@ -117,7 +125,7 @@ BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, i
     LockHolder holder(cpu.lock);
     result = {cpu.slab->PushBatchExclusive(c, blocks, n), cpu.slab->cpu};
   }
-  if (result.count < n) cpu.moved_in.Add(static_cast<uint64_t>(result.count - n));
+  if (result.count < n) count(result.count - n);
   return result;
 }
 
@@ -129,7 +137,7 @@ BatchResult CpuCache::PopBatch(PerCpu& cpu, SizeClass c, void** out, int n) {
     LockHolder holder(cpu.lock);
     result = {cpu.slab->PopBatchExclusive(c, out, n), cpu.slab->cpu};
   }
-  if (result.count > 0) CpuOf(result).moved_out.Add(static_cast<uint64_t>(result.count));
+  if (result.count > 0) CountOut(CpuOf(result), c, result.count);
   return result;
 }
 
@@ -179,7 +187,7 @@ void* CpuCache::AllocatePast(NodeHeap& heap, SizeClass c) {
   NodeHeap* from = &heap;
   for (int n = 0; from != nullptr; from = heaps_.Spill(heap.node(), n++)) {
     if (from->AllocateBatch(c, 0, &block, 1) == 0) continue;
-    if (from != &heap) heap.counters().spills.Add(1);
+    if (from != &heap) heaps_.spilled().Add(heaps_.RangeOf(heap), heaps_.RangeOf(*from), 1);
     from->counters().allocations.Add(1);
     from->counters().allocated_bytes.Add(kSizeMap[c].size);
     return block;
@@ -199,7 +207,7 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
     if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
       ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
     }
-    cpu->remote.Add(home, RangeOf(home), block, size);
+    cpu->remote.Add(home, heaps_.RangeOf(home), block, size);
     return;
   }
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -228,6 +236,7 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
     ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
   }
   cpu->frees.Add(1);
+  cpu->freed_bytes.Add(size);
   home.FreeBatch(c, cpu->cache_domain, &block, 1);
 }
 
@@ -266,8 +275,7 @@ void CpuCache::TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need) {
     const int taken = active ? unused / 2 : unused;
     if (taken <= 0) continue;
     SlabLimits& limits = slab.limits[c.value];
-    const auto end =
-        static_cast<uint16_t>(limits.end.load(std::memory_order_relaxed) - taken);
+    const auto end = static_cast<uint16_t>(limits.end.load(std::memory_order_relaxed) - taken);
     if (uses_rseq_) {
       if (!SlabLowerEnd(fast_, slab.cpu, c, end)) continue;
     } else {
@@ -294,7 +302,7 @@ void CpuCache::EvictLocked(PerCpu& cpu, SizeClass c, int n) {
       taken = {cpu.slab->PopBatchExclusive(c, blocks, here), cpu.slab->cpu};
     }
     if (taken.count == 0) return;
-    CpuOf(taken).moved_out.Add(static_cast<uint64_t>(taken.count));
+    CountOut(CpuOf(taken), c, taken.count);
     GiveBack(taken, c, blocks);
     n -= here;
   }
@@ -307,7 +315,7 @@ void CpuCache::GiveBack(const BatchResult& taken, SizeClass c, void* const* bloc
 }
 
 void CpuCache::DeliverRemoteFrees(NodeHeap& home) {
-  const int range = RangeOf(home);
+  const int range = heaps_.RangeOf(home);
   for (int i = 0; i < cpu_limit_; ++i) {
     if (PerCpu* cpu = At(i)) cpu->remote.Deliver(home, range);
   }
@@ -329,7 +337,7 @@ void CpuCache::Drain(int64_t index, PerCpu& cpu, Selected selected) {
     if (!selected(c)) continue;
     void* blocks[kMaxBatch];
     while (const int n = slab.PopBatchExclusive(c, blocks, kMaxBatch)) {
-      cpu.moved_out.Add(static_cast<uint64_t>(n));
+      CountOut(cpu, c, n);
       cpu.heap.FreeBatch(c, cpu.cache_domain, blocks, n);
     }
     cpu.budget += int64_t{slab.capacity(c)} * kSizeMap[c].size;
@@ -366,14 +374,15 @@ void CpuCache::DrainUnused(NodeId node) {
 
 CacheTotals CpuCache::Totals(NodeId node) const {
   CacheTotals totals;
-  int64_t pushed = 0;  // blocks, singly
+  int64_t pushed = 0, pushed_bytes = 0;  // blocks, singly
   for (int i = 0; i < cpu_limit_; ++i) {
     const PerCpu* cpu = At(i);
     if (cpu == nullptr || cpu->heap.node() != node) continue;
-    // A batch on its way must not count twice, or wrap the sum around: what left slabs is read before
-    // their words and what came in after them, so that at most it is missed for a moment.
+    // A batch on its way must not count twice, or wrap the sum around: what left slabs is read
+    // before their words and what came in after them, so that at most it is missed for a moment.
     const uint64_t moved_out = cpu->moved_out.Get();
-    uint64_t used = 0, pops = 0;
+    const uint64_t moved_out_bytes = cpu->moved_out_bytes.Get();
+    uint64_t used = 0, pops = 0, bytes = 0;
     for (int k = 1; k < kSizeClasses; ++k) {
       const SizeClass c{static_cast<uint8_t>(k)};
       const uint64_t word = cpu->slab->words[k].load(std::memory_order_acquire);
@@ -382,23 +391,37 @@ CacheTotals CpuCache::Totals(NodeId node) const {
       pops += CpuSlab::Pops(word);
       totals.cached_bytes += here * kSizeMap[c].size;
       totals.allocated_bytes += CpuSlab::Pops(word) * kSizeMap[c].size;
+      bytes += (here + CpuSlab::Pops(word)) * kSizeMap[c].size;
     }
     totals.allocations += pops + cpu->allocations.Get();
     totals.allocated_bytes += cpu->allocated_bytes.Get();
     pushed += static_cast<int64_t>(used + pops + moved_out - cpu->moved_in.Get());
+    pushed_bytes += static_cast<int64_t>(bytes + moved_out_bytes - cpu->moved_in_bytes.Get());
     totals.frees_local += cpu->frees.Get();
+    totals.freed_local_bytes += cpu->freed_bytes.Get();
   }
   if (pushed > 0) totals.frees_local += static_cast<uint64_t>(pushed);
+  if (pushed_bytes > 0) totals.freed_local_bytes += static_cast<uint64_t>(pushed_bytes);
   return totals;
 }
 
 uint64_t CpuCache::RemotePending(const NodeHeap& home) const {
   uint64_t pending = 0;
-  const int range = RangeOf(home);
+  const int range = heaps_.RangeOf(home);
   for (int i = 0; i < cpu_limit_; ++i) {
     if (PerCpu* cpu = At(i)) pending += static_cast<uint64_t>(cpu->remote.waiting(range));
   }
   return pending;
+}
+
+uint64_t CpuCache::FreedRemotely(NodeId from, const NodeHeap& home) const {
+  uint64_t bytes = 0;
+  const int range = heaps_.RangeOf(home);
+  for (int i = 0; i < cpu_limit_; ++i) {
+    PerCpu* cpu = At(i);
+    if (cpu != nullptr && cpu->heap.node() == from) bytes += cpu->remote.freed_bytes(range);
+  }
+  return bytes;
 }
 
 void CpuCache::LockForFork() {

@@ -1,12 +1,12 @@
-// CpuCache: the caches of all CPUs, and what happens when one misses, overflows, or meets a block of
-// another node.
+// CpuCache: the caches of all CPUs, and what happens when one misses, overflows, or meets a block
+// of another node.
 //
 // The fast path (SlabPop, SlabPush on FastPath) never comes here. In the rseq mode slabs change by
 // restartable sequences; in the locked mode, for kernels and sandboxes without them, FastPath leads
 // nowhere and every operation comes here and takes the CPU's lock.
 //
-// Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is left,
-// else from classes that were not used since the hand last passed them (second chance).
+// Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is
+// left, else from classes that were not used since the hand last passed them (second chance).
 //
 // Opened once, while starting; thread-safe afterwards. Locks: a CPU's own, then those of heaps.
 #pragma once
@@ -30,6 +30,7 @@ struct CacheTotals {
   uint64_t allocations = 0;
   uint64_t allocated_bytes = 0;
   uint64_t frees_local = 0;
+  uint64_t freed_local_bytes = 0;
 };
 
 class CpuCache {
@@ -37,8 +38,9 @@ class CpuCache {
   constexpr CpuCache(Kernel& kernel, NodeHeaps& heaps, FastPath& fast)
       : kernel_(kernel), heaps_(heaps), fast_(fast) {}
 
-  // `topology` must outlive this object. `rseq_offset`: where threads have their registered area, or
-  // 0 for the locked mode. False when there is no memory for the tables. Opens the fast path last.
+  // `topology` must outlive this object. `rseq_offset`: where threads have their registered area,
+  // or 0 for the locked mode. False when there is no memory for the tables. Opens the fast path
+  // last.
   bool Open(const Topology& topology, ptrdiff_t rseq_offset, size_t bytes_per_cpu);
 
   // Bytes of address space that the records of `cpus` CPUs take in a heap's arena.
@@ -53,20 +55,23 @@ class CpuCache {
   // As above, past the caches, from `heap` or the next one.
   void* AllocatePast(NodeHeap& heap, SizeClass c);
 
-  // Takes back a block of class `c` of `home`. Dies of a misaligned or just freed one; `operation` is
-  // what the program called.
+  // Takes back a block of class `c` of `home`. Dies of a misaligned or just freed one; `operation`
+  // is what the program called.
   void Free(NodeHeap& home, SizeClass c, void* block, const char* operation);
 
   // Sends what all CPUs have gathered for `home` there.
   void DeliverRemoteFrees(NodeHeap& home);
 
-  // Empties the caches of all CPUs, or, on the CPUs of `node`, the classes that were not used between
-  // the last two calls. Where the kernel can't interrupt sequences, caches stay as they are.
+  // Empties the caches of all CPUs, or, on the CPUs of `node`, the classes that were not used
+  // between the last two calls. Where the kernel can't interrupt sequences, caches stay as they
+  // are.
   void DrainAll();
   void DrainUnused(NodeId node);
 
   CacheTotals Totals(NodeId node) const;
   uint64_t RemotePending(const NodeHeap& home) const;
+  // Bytes of `home` that CPUs of the node `from`, another one, have freed.
+  uint64_t FreedRemotely(NodeId from, const NodeHeap& home) const;
 
   // The heap of the CPU that runs the caller.
   NodeHeap& LocalHeap() { return HeapOf(kernel_.CurrentCpu()); }
@@ -74,8 +79,8 @@ class CpuCache {
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
-  // Dies if a cached block is of another node or class, or if capacities don't add up to the budget.
-  // The caches must be at rest.
+  // Dies if a cached block is of another node or class, or if capacities don't add up to the
+  // budget. The caches must be at rest.
   void CheckInvariants();
 
  private:
@@ -90,15 +95,16 @@ class CpuCache {
     CpuSlab* const slab;
 
     Lock lock{LockRank::kCpuCache};
-    int64_t budget ABSL_GUARDED_BY(lock);       // bytes of capacity not dealt out
-    int hand ABSL_GUARDED_BY(lock) = 1;         // the class to take capacity from next
-    uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when the hand passed
+    int64_t budget ABSL_GUARDED_BY(lock);  // bytes of capacity not dealt out
+    int hand ABSL_GUARDED_BY(lock) = 1;    // the class to take capacity from next
+    uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};   // when the hand passed
     uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
 
     // Own synchronisation.
     RemoteBatches remote;
-    Counter moved_in, moved_out;  // blocks that came into and left the slab in batches
-    Counter allocations, allocated_bytes, frees;  // blocks that went past the slab
+    // Blocks that came into and left the slab in batches, and that went past it.
+    Counter moved_in, moved_in_bytes, moved_out, moved_out_bytes;
+    Counter allocations, allocated_bytes, frees, freed_bytes;
   };
 
   NodeHeap& HeapOf(CpuId cpu) const;
@@ -111,15 +117,13 @@ class CpuCache {
     CHECK(cpu != nullptr);
     return *cpu;
   }
-  int RangeOf(const NodeHeap& heap) const {
-    return heap.node() == kNoNode ? heaps_.limit() - 1 : heap.node().value;
-  }
   // The records of a CPU, made now if need be. Null when there is no memory for them.
   PerCpu* Get(CpuId cpu);
   PerCpu* Make(CpuId cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
 
-  // Operations on a CPU's slab in whichever mode. In the rseq mode they work on the CPU that runs the
-  // caller, which may have become another one; so each says where.
+  // Operations on a CPU's slab in whichever mode. In the rseq mode they work on the CPU that runs
+  // the caller, which may have become another one; so each says where.
+  static void CountOut(PerCpu& cpu, SizeClass c, int blocks);
   BatchResult PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n);
   BatchResult PopBatch(PerCpu& cpu, SizeClass c, void** out, int n);
   PushResult Push(PerCpu& cpu, SizeClass c, void* block);
@@ -135,8 +139,7 @@ class CpuCache {
   void GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks);
   // Empties the classes for which selected(SizeClass) holds.
   template <typename Selected>
-  void Drain(int64_t index, PerCpu& cpu, Selected selected)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  void Drain(int64_t index, PerCpu& cpu, Selected selected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
 
   Kernel& kernel_;
   NodeHeaps& heaps_;
@@ -147,7 +150,7 @@ class CpuCache {
   bool uses_rseq_ = false;
   int cpu_limit_ = 0;
   int64_t bytes_per_cpu_ = 0;
-  std::atomic<PerCpu*>* cpus_ = nullptr;  // [cpu_limit_]
+  std::atomic<PerCpu*>* cpus_ = nullptr;    // [cpu_limit_]
   std::atomic<CpuSlab*>* slabs_ = nullptr;  // [-2, cpu_limit_): what fast_.slabs points to
   CpuSlab* no_slab_ = nullptr;
 

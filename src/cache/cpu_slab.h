@@ -3,17 +3,19 @@
 //
 //   heap_start, heap_bytes, page_classes | word[class] ... | limits[class] ... | slots ...
 //
-// word:   bits 0-15 the slot behind the top block, bits 16-63 how many blocks were popped. One store
+// word:   bits 0-15 the slot behind the top block, bits 16-63 how many blocks were popped. One
+// store
 //         changes both, so pops are counted exactly and cost nothing extra.
-// limits: the slots that a class may use, [begin, end), and the address bits that are zero in all of
+// limits: the slots that a class may use, [begin, end), and the address bits that are zero in all
+// of
 //         its blocks. begin is fixed; end moves as capacity is dealt out. The slot before begin
 //         belongs to nobody and stays null.
-// Slots are numbered from the start of the slab, in units of a pointer. A slab of zeros is empty and
-// full at once, so every operation on it takes the slow path.
+// Slots are numbered from the start of the slab, in units of a pointer. A slab of zeros is empty
+// and full at once, so every operation on it takes the slow path.
 //
 // In the rseq mode only threads on the CPU change word and slots, in restartable sequences
-// (slab_ops.h); end grows under the owner's lock and shrinks in a sequence. In the locked mode all is
-// done under that lock. Words may be read by anybody.
+// (slab_ops.h); end grows under the owner's lock and shrinks in a sequence. In the locked mode all
+// is done under that lock. Words may be read by anybody.
 #pragma once
 
 #include <atomic>
@@ -74,9 +76,11 @@ struct BatchResult {
   int64_t cpu = -1;
 };
 
-// What the fast path needs to find its slab. A slab is slabs[cpu_id], cpu_id being what the thread's
-// area at rseq_offset says; where that area is the made-up one (FakeRseqOffset), it is slabs[-1] or
-// [-2], a slab of zeros. Read offset first: an offset that leads to real CPU numbers is stored last.
+// What the fast path needs to find its slab. A slab is slabs[cpu_id], cpu_id being what the
+// thread's area at rseq_offset says; where that area is the made-up one (FakeRseqOffset), it is
+// slabs[-1] or
+// [-2], a slab of zeros. Read offset first: an offset that leads to real CPU numbers is stored
+// last.
 struct FastPath {
   std::atomic<ptrdiff_t> rseq_offset;
   std::atomic<CpuSlab* const*> slabs;

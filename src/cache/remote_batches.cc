@@ -24,8 +24,7 @@ void RemoteBatches::Add(NodeHeap& heap, int range, void* block, size_t size) {
       if (batch->count < kMaxBatch && batch->bytes < kMaxBytes) return;
       full.count = batch->count;
       std::copy(batch->blocks, batch->blocks + batch->count, full.blocks);
-      batch->count = 0;
-      batch->bytes = 0;
+      Empty(*batch);
     } else {  // no memory to gather in
       full.blocks[full.count++] = block;
     }
@@ -41,9 +40,20 @@ bool RemoteBatches::Take(int range, Batch* out) {
   Batch& batch = *batches_[range];
   out->count = batch.count;
   std::copy(batch.blocks, batch.blocks + batch.count, out->blocks);
+  Empty(batch);
+  return true;
+}
+
+void RemoteBatches::Empty(Batch& batch) {
+  batch.sent_bytes += batch.bytes;
   batch.count = 0;
   batch.bytes = 0;
-  return true;
+}
+
+uint64_t RemoteBatches::freed_bytes(int range) {
+  LockHolder holder(lock_);
+  if (batches_ == nullptr || batches_[range] == nullptr) return 0;
+  return batches_[range]->sent_bytes + batches_[range]->bytes;
 }
 
 int RemoteBatches::waiting(int range) {

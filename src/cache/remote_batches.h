@@ -1,5 +1,5 @@
-// RemoteBatches: what one CPU has freed of other nodes, gathered per home node so that a trip home is
-// made once in a batch. Bounded in blocks and bytes; the scavenger delivers what lies too long.
+// RemoteBatches: what one CPU has freed of other nodes, gathered per home node so that a trip home
+// is made once in a batch. Bounded in blocks and bytes; the scavenger delivers what lies too long.
 // Thread-safe; one lock.
 #pragma once
 
@@ -25,6 +25,8 @@ class RemoteBatches {
   }
 
   int waiting(int range);
+  // All that was ever added for a home.
+  uint64_t freed_bytes(int range);
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
@@ -33,10 +35,12 @@ class RemoteBatches {
   struct Batch {
     int count = 0;
     size_t bytes = 0;
+    uint64_t sent_bytes = 0;  // of earlier batches
     void* blocks[kMaxBatch];
   };
 
   bool Take(int range, Batch* out);
+  static void Empty(Batch& batch);
 
   MetadataArena& arena_;
   const int ranges_;

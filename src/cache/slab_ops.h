@@ -1,9 +1,10 @@
 // Operations on the slab of the CPU that runs the caller, in the rseq mode.
 //
 // A restartable sequence is a stretch of code with one last store: if the thread is preempted,
-// migrated or gets a signal before that store, the kernel sends it to an abort handler, which starts
-// over. So whatever a sequence reads from its CPU's slab holds until its store. (P. Turner, "Restartable
-// Sequences", 2013; Linux's tools/testing/selftests/rseq describes the registers and the signature.)
+// migrated or gets a signal before that store, the kernel sends it to an abort handler, which
+// starts over. So whatever a sequence reads from its CPU's slab holds until its store. (P. Turner,
+// "Restartable Sequences", 2013; Linux's tools/testing/selftests/rseq describes the registers and
+// the signature.)
 //
 //   SlabPop(fast, c) -> void*
 //       Takes the top block of a class; null when the slab has none.
@@ -15,8 +16,8 @@
 //   SlabPopBatch(fast, c, out, n) -> BatchResult
 //       Takes up to `n` blocks from the top.
 //   SlabLowerEnd(fast, cpu, c, end) -> bool
-//       On `cpu` only: lowers the end of a class to `end`, unless blocks lie there. False if it could
-//       not.
+//       On `cpu` only: lowers the end of a class to `end`, unless blocks lie there. False if it
+//       could not.
 //
 // Where there are no sequences, every operation answers as an empty and full slab would.
 #pragma once

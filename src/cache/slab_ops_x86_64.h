@@ -4,8 +4,8 @@
 //   1  the sequence begins                          2  behind its one committing store
 //   4  abort handler, behind the signature that glibc registered (RSEQ_SIG)
 //
-// Descriptors and handlers are in the section group of the function that the sequence lands in ("?"):
-// of an inline function that several files emit the linker keeps one, with its own.
+// Descriptors and handlers are in the section group of the function that the sequence lands in
+// ("?"): of an inline function that several files emit the linker keeps one, with its own.
 //
 // Leaving the sequence by a jump is fine: the kernel forgets the descriptor when it next looks.
 #pragma once
@@ -13,6 +13,9 @@
 #include "src/cache/cpu_slab.h"
 
 namespace numaheap {
+
+// One instruction a line.
+// clang-format off
 
 static_assert(sizeof(SlabLimits) == 8 && sizeof(std::atomic<uint64_t>) == 8);
 
@@ -210,5 +213,6 @@ no:
 #undef NUMAHEAP_RSEQ_BEGIN
 #undef NUMAHEAP_RSEQ_END
 #undef NUMAHEAP_RSEQ_INPUTS
+// clang-format on
 
 }  // namespace numaheap

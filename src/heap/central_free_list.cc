@@ -9,7 +9,9 @@
 namespace numaheap {
 namespace {
 
-constexpr size_t BitmapBytes(size_t objects) { return (objects + 63) / 64 * sizeof(uint64_t); }
+constexpr size_t BitmapBytes(size_t objects) {
+  return (objects + 63) / 64 * sizeof(uint64_t);
+}
 
 }  // namespace
 

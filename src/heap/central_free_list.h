@@ -24,8 +24,8 @@ class CentralFreeList {
   // from the end of `out` gets low addresses first. Returns how many.
   int RemoveBatch(void** out, int n);
 
-  // Gets one more span from the page heap and takes up to `n` (at least 1) of its blocks, in the same
-  // order. Returns how many, 0 when there is no span to be had.
+  // Gets one more span from the page heap and takes up to `n` (at least 1) of its blocks, in the
+  // same order. Returns how many, 0 when there is no span to be had.
   int Populate(void** out, int n);
 
   // Takes back `n` blocks of this class. Dies of what is no block or free already. Spans that have

@@ -5,7 +5,9 @@
 namespace numaheap {
 namespace {
 
-constexpr size_t RoundUp(size_t value, size_t step) { return (value + step - 1) & ~(step - 1); }
+constexpr size_t RoundUp(size_t value, size_t step) {
+  return (value + step - 1) & ~(step - 1);
+}
 
 // What freed records are filled with in debug builds, behind their link.
 constexpr int kPoison = 0xdd;
@@ -22,8 +24,7 @@ void* MetadataArena::Allocate(size_t bytes) {
     return record;
   }
   const size_t begin = bytes >= kSmallestPage ? RoundUp(top_, kSmallestPage) : top_;
-  if (bytes > area_.reserved_bytes() ||
-      !area_.CommitUpTo(kernel_, begin + bytes, kStep)) {
+  if (bytes > area_.reserved_bytes() || !area_.CommitUpTo(kernel_, begin + bytes, kStep)) {
     return nullptr;
   }
   top_ = begin + bytes;

@@ -6,7 +6,9 @@
 namespace numaheap {
 namespace {
 
-constexpr size_t RoundUp(size_t value, size_t step) { return (value + step - 1) & ~(step - 1); }
+constexpr size_t RoundUp(size_t value, size_t step) {
+  return (value + step - 1) & ~(step - 1);
+}
 
 }  // namespace
 
@@ -15,8 +17,8 @@ NodeHeap* NodeHeap::Create(Kernel& kernel, char* start, size_t bytes, size_t are
   const size_t header = RoundUp(sizeof(NodeHeap), kSmallestPage);
   if (kernel.Commit(start, header) != 0) return nullptr;
   // The header takes the place of a huge page, so that areas keep their alignment.
-  auto* heap = new (start)
-      NodeHeap(kernel, start + kHugePageSize, bytes - kHugePageSize, arena_extra, node);
+  auto* heap =
+      new (start) NodeHeap(kernel, start + kHugePageSize, bytes - kHugePageSize, arena_extra, node);
   if (heap->range_.heap.start() == nullptr) return nullptr;
   NodeRange& range = heap->range_;
   // Advice is a wish: a kernel without huge pages refuses it, and that is as good.
@@ -41,8 +43,7 @@ NodeHeap::NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra
 }
 
 bool NodeHeap::AddCacheDomain(int domain) {
-  auto* caches =
-      static_cast<TransferCache*>(arena_.Allocate(sizeof(TransferCache) * kSizeClasses));
+  auto* caches = static_cast<TransferCache*>(arena_.Allocate(sizeof(TransferCache) * kSizeClasses));
   if (caches == nullptr) return false;
   for (int c = 0; c < kSizeClasses; ++c) {
     new (&caches[c]) TransferCache(arena_, {static_cast<uint8_t>(c)});
@@ -61,7 +62,8 @@ template <typename Visit>
 void NodeHeap::ForEachTransferCache(Visit visit) {
   const int domains = domains_.load(std::memory_order_acquire);
   for (int d = 0; d < domains; ++d) {
-    for (int c = 1; c < kSizeClasses; ++c) visit(transfer_[d][c], SizeClass{static_cast<uint8_t>(c)});
+    for (int c = 1; c < kSizeClasses; ++c)
+      visit(transfer_[d][c], SizeClass{static_cast<uint8_t>(c)});
   }
 }
 
@@ -162,9 +164,8 @@ void NodeHeap::FlushTransferCaches(bool only_unused) {
 
 size_t NodeHeap::TransferCachedBytes() {
   size_t bytes = 0;
-  ForEachTransferCache([&bytes](TransferCache& cache, SizeClass c) {
-    bytes += cache.objects() * kSizeMap[c].size;
-  });
+  ForEachTransferCache(
+      [&bytes](TransferCache& cache, SizeClass c) { bytes += cache.objects() * kSizeMap[c].size; });
   return bytes;
 }
 

@@ -1,8 +1,8 @@
 // NodeHeap: everything one node owns. Pages, central lists, transfer caches, and what other nodes
 // have freed.
 //
-// Lives at the start of its own address range, so its locks and lists are on its node. Created once,
-// never destroyed. Thread-safe.
+// Lives at the start of its own address range, so its locks and lists are on its node. Created
+// once, never destroyed. Thread-safe.
 //
 //   AllocateBatch: transfer cache -> central list -> remote frees swept -> new span
 //   FreeBatch:     transfer cache -> central list -> page heap

@@ -1,6 +1,7 @@
 #include "src/heap/node_heaps.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace numaheap {
 
@@ -42,6 +43,13 @@ bool NodeHeaps::OpenAll(const Topology& topology, bool spill_to_memory_only) {
   bool all = true;
   for (int i = 0; i < topology.node_limit; ++i) {
     if (topology.nodes[i].present) all &= OpenRange(i, {i}) != nullptr;
+  }
+
+  for (NodeMatrix* matrix : {&spilled_, &freed_large_}) {
+    void* cells = first_->arena().Allocate(NodeMatrix::BytesFor(ranges));
+    if (cells == nullptr) return false;
+    std::memset(cells, 0, NodeMatrix::BytesFor(ranges));
+    matrix->Open(cells, ranges);
   }
 
   // The first heap's node may be none of a synthetic topology's.

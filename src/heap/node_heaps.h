@@ -1,5 +1,5 @@
-// NodeHeaps: the heaps of all nodes, found by node or by address, and the order in which another node
-// helps out when one is full.
+// NodeHeaps: the heaps of all nodes, found by node or by address, and the order in which another
+// node helps out when one is full.
 //
 // Opened while starting, by one thread at a time; afterwards everything is constant and may be read
 // by any thread.
@@ -10,6 +10,7 @@
 #include "numa/topology.h"
 #include "src/heap/node_heap.h"
 #include "src/os/address_space.h"
+#include "src/stats/node_matrix.h"
 
 namespace numaheap {
 
@@ -48,9 +49,18 @@ class NodeHeaps {
     return range >= 0 && range < limit() ? table_.load(std::memory_order_acquire)[range] : nullptr;
   }
 
-  // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last; null at the
-  // end.
+  // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last; null at
+  // the end.
   NodeHeap* Spill(NodeId from, int n) const;
+
+  int RangeOf(const NodeHeap& heap) const {
+    return heap.node() == kNoNode ? limit() - 1 : heap.node().value;
+  }
+
+  // Allocations that wanted one heap and got memory of another: [wanted][got].
+  NodeMatrix& spilled() { return spilled_; }
+  // Bytes of large objects by who freed them: [freeing CPU's node][home].
+  NodeMatrix& freed_large() { return freed_large_; }
 
   template <typename Visit>
   void ForEach(Visit visit) const {
@@ -70,6 +80,7 @@ class NodeHeaps {
   std::atomic<NodeHeap*> interleaved_{nullptr};
   std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena
   std::atomic<int> limit_{0};
+  NodeMatrix spilled_, freed_large_;
   std::atomic<bool> spills_{true};
   std::atomic<int> spill_rows_{0};  // written last
   int spill_columns_ = 0;

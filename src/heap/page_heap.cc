@@ -13,7 +13,8 @@ constexpr size_t kMaxGrowth = 64 << 20;
 // Free spans looked at per hold of the lock, so that allocation never waits for long.
 constexpr int kSpansPerHold = 256;
 
-// Given back at a time: these pages can't be allocated meanwhile, which takes the kernel about 5 ms.
+// Given back at a time: these pages can't be allocated meanwhile, which takes the kernel about 5
+// ms.
 constexpr Length kPiece = LengthOf(32 << 20);
 
 uint64_t MeanIdleSince(const Span& a, const Span& b) {
@@ -222,10 +223,10 @@ Span* PageHeap::CutTail(Span* span, Length n) {
   tail->idle_since_ms = span->idle_since_ms;
   tail->state = span->state;
   if (span->released_pages > 0) {
-    tail->released_pages = static_cast<uint32_t>(
-        span->released_pages == span->pages
-            ? tail->pages
-            : CountBits(map_.released(), tail->start.index, tail->pages));
+    tail->released_pages =
+        static_cast<uint32_t>(span->released_pages == span->pages
+                                  ? tail->pages
+                                  : CountBits(map_.released(), tail->start.index, tail->pages));
   }
   span->released_pages -= tail->released_pages;
   span->pages = static_cast<uint32_t>(n.pages);
@@ -448,9 +449,8 @@ void PageHeap::CheckInvariants() {
 
   size_t listed = large_free_.size();
   CHECK(large_free_.IsValid());
-  large_free_.ForEach([](const Span& span) {
-    CHECK(span.state == SpanState::kFree && span.pages >= kListPages);
-  });
+  large_free_.ForEach(
+      [](const Span& span) { CHECK(span.state == SpanState::kFree && span.pages >= kListPages); });
   for (size_t n = 0; n < kListPages; ++n) {
     CHECK(lists_[n].empty() == !TestBit(nonempty_, n));
     for (Span* span = lists_[n].first(); span != nullptr; span = FreeList::Next(span)) {

@@ -1,14 +1,15 @@
-// PageHeap: the pages of one heap. Hands out spans, merges what comes back with its neighbours, grows
-// its range, and gives idle pages back to the kernel.
+// PageHeap: the pages of one heap. Hands out spans, merges what comes back with its neighbours,
+// grows its range, and gives idle pages back to the kernel.
 //
 // Free spans of fewer than kListPages pages hang on a list per page count, with a bitmap of the
-// lists that are not empty; larger ones in a tree by (pages, address): allocation takes the smallest
-// that fits, and of equal large ones that with the lowest address. All steps are O(1) or O(log n).
+// lists that are not empty; larger ones in a tree by (pages, address): allocation takes the
+// smallest that fits, and of equal large ones that with the lowest address. All steps are O(1) or
+// O(log n).
 //
 // One lock guards all. It is released while the kernel takes memory back.
 //
-// Always, under the lock: every committed page belongs to exactly one span; no two free spans touch;
-// a page's released bit is set iff it is in a free span and has no memory behind it; and
+// Always, under the lock: every committed page belongs to exactly one span; no two free spans
+// touch; a page's released bit is set iff it is in a free span and has no memory behind it; and
 //   in use + idle + released == committed.
 #pragma once
 

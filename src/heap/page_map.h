@@ -1,13 +1,13 @@
 // PageMap: flat arrays over the pages of one heap: size class, released bit, span record.
 //
 // The arrays lie in the range, in front of the pages, and are committed as the heap grows. Lookups
-// are safe for any page number. Writers hold the page heap's lock; a reader without it is right about
-// pages that belong to a block which it keeps alive.
+// are safe for any page number. Writers hold the page heap's lock; a reader without it is right
+// about pages that belong to a block which it keeps alive.
 //
-// Which pages have a span entry: every page of a span of up to kStride pages; the first, the last and
-// every page whose number is a multiple of kStride in larger ones, so that handing out a large span
-// costs little. Entries are never erased: a reader checks that the record covers the page, which can
-// only be so when it is the right one.
+// Which pages have a span entry: every page of a span of up to kStride pages; the first, the last
+// and every page whose number is a multiple of kStride in larger ones, so that handing out a large
+// span costs little. Entries are never erased: a reader checks that the record covers the page,
+// which can only be so when it is the right one.
 #pragma once
 
 #include <atomic>

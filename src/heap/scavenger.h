@@ -13,9 +13,7 @@ class Scavenger {
 
   // Time between rounds: a tenth of the age, so that nothing stays a tenth longer than it should;
   // never so often that it costs (10 ms), never so seldom that remote frees pile up (1 s).
-  uint64_t period_ms() const {
-    return std::clamp<uint64_t>(idle_after_ms_ / 10, 10, 1000);
-  }
+  uint64_t period_ms() const { return std::clamp<uint64_t>(idle_after_ms_ / 10, 10, 1000); }
 
   // Spans idle since then or before go back to the kernel in a round at `now_ms`.
   uint64_t CutoffMs(uint64_t now_ms) const {

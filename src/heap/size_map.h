@@ -17,16 +17,16 @@
 namespace numaheap {
 
 inline constexpr size_t kMinAlignment = 16;
-inline constexpr size_t kMaxSmallSize = 256 << 10;  // bytes; more is a large object
+inline constexpr size_t kMaxSmallSize = 256 << 10;   // bytes; more is a large object
 inline constexpr int kSizeClasses = 1 + 8 + 11 * 8;  // class 0 is none
 
 struct SizeClassInfo {
-  uint32_t size = 0;             // bytes of a block
-  uint16_t span_pages = 0;       // pages of a span of this class
-  uint16_t span_objects = 0;     // blocks in a span
-  uint16_t batch = 0;            // blocks that move between caches at a time
-  uint16_t alignment_mask = 0;   // low bits that are zero in every block's address
-  uint32_t reciprocal = 0;       // 2^31 / (size / 16) rounded up, to divide by the size, see IndexOf
+  uint32_t size = 0;            // bytes of a block
+  uint16_t span_pages = 0;      // pages of a span of this class
+  uint16_t span_objects = 0;    // blocks in a span
+  uint16_t batch = 0;           // blocks that move between caches at a time
+  uint16_t alignment_mask = 0;  // low bits that are zero in every block's address
+  uint32_t reciprocal = 0;      // 2^31 / (size / 16) rounded up, to divide by the size, see IndexOf
 };
 
 class SizeMap {
@@ -51,7 +51,8 @@ class SizeMap {
 
   // Where `size` (at most kMaxSmallSize) stands in the table. 0 counts as 1.
   static constexpr size_t TableIndex(size_t size) {
-    if (size <= kFineLimit) [[likely]] return (size + 15) >> 4;
+    if (size <= kFineLimit) [[likely]]
+      return (size + 15) >> 4;
     return ((size + 127) >> 7) + (64 - kFineLimit / 128);
   }
 
@@ -72,8 +73,8 @@ class SizeMap {
 
   // The number of the block at `offset` bytes into a span of class `c`. Division by multiplication
   // (Granlund and Montgomery, 1994), in units of 16 bytes, so that the rounding of the reciprocal
-  // (less than 2^14) times any offset (less than 2^14) stays below 2^31. A test compares every offset
-  // of every class.
+  // (less than 2^14) times any offset (less than 2^14) stays below 2^31. A test compares every
+  // offset of every class.
   constexpr uint32_t IndexOf(SizeClass c, size_t offset) const {
     return static_cast<uint32_t>((uint64_t{offset >> 4} * infos_[c.value].reciprocal) >> 31);
   }

@@ -6,10 +6,10 @@
 //   kLarge     one object
 //   kDead      a record without pages, waiting to be reused
 //
-// Records come from the heap's MetadataArena and are type-stable: their memory only ever holds Spans,
-// so a stale reference can be read and then checked by what it covers.
-// start, pages and state change only under the page heap's lock; free_objects and bits under the
-// lock of the central list of the span's class.
+// Records come from the heap's MetadataArena and are type-stable: their memory only ever holds
+// Spans, so a stale reference can be read and then checked by what it covers. start, pages and
+// state change only under the page heap's lock; free_objects and bits under the lock of the central
+// list of the span's class.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,8 @@ struct alignas(16) Span {
   bool zeroed = false;        // kLarge: every byte was zero when it was handed out
   uint16_t free_objects = 0;  // kSmall: blocks that the central list may hand out
 
-  uint32_t released_pages = 0;  // kFree: pages without memory; the bitmap says which
-  uint64_t idle_since_ms = 0;   // kFree: mean over its idle pages
+  uint32_t released_pages = 0;    // kFree: pages without memory; the bitmap says which
+  uint64_t idle_since_ms = 0;     // kFree: mean over its idle pages
   uint64_t* free_bits = nullptr;  // kSmall: a set bit is a free block
   uint64_t inline_bits = 0;       // where free_bits points for up to 64 blocks
 

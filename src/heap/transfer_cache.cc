@@ -24,8 +24,7 @@ int TransferCache::InsertBatch(void* const* blocks, int n) {
   const int capacity = Capacity();
   LockHolder holder(lock_);
   if (slots_ == nullptr) {
-    slots_ =
-        static_cast<void**>(arena_.Allocate(static_cast<size_t>(capacity) * sizeof(void*)));
+    slots_ = static_cast<void**>(arena_.Allocate(static_cast<size_t>(capacity) * sizeof(void*)));
     if (slots_ == nullptr) return 0;
   }
   n = std::min(n, capacity - count_);

@@ -1,8 +1,8 @@
 // TransferCache: whole batches of one class that change hands between CPUs without touching a span.
 //
 // A stack of pointers in the heap's arena, made at the first insert. One per size class and cache
-// domain (CPUs under one last-level cache), so that a block comes back to a cache that may still hold
-// its lines. Thread-safe; one lock.
+// domain (CPUs under one last-level cache), so that a block comes back to a cache that may still
+// hold its lines. Thread-safe; one lock.
 #pragma once
 
 #include "src/base/lock.h"

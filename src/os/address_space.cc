@@ -11,7 +11,9 @@
 namespace numaheap {
 namespace {
 
-constexpr size_t RoundUp(size_t value, size_t step) { return (value + step - 1) & ~(step - 1); }
+constexpr size_t RoundUp(size_t value, size_t step) {
+  return (value + step - 1) & ~(step - 1);
+}
 
 }  // namespace
 

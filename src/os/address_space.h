@@ -1,14 +1,14 @@
 // AddressSpace: one reservation, cut into a power-of-two range per node, so that the home of a
-// pointer is a subtraction and a shift. The range number is the kernel's node number; one more range
-// behind the last node belongs to the interleaved heap.
+// pointer is a subtraction and a shift. The range number is the kernel's node number; one more
+// range behind the last node belongs to the interleaved heap.
 //
 //   base                 base + (1 << shift)
 //   |  range of node 0   |  range of node 1   | ... |  interleaved  |
 //   | maps | arena | heap -> committed linearly, never given back, only released |
 //
-// Each range holds the records of its own heap in front of the pages they describe, so one mbind per
-// range places both. Areas are committed from their start in large steps: a range costs about ten
-// mappings, however large it grows.
+// Each range holds the records of its own heap in front of the pages they describe, so one mbind
+// per range places both. Areas are committed from their start in large steps: a range costs about
+// ten mappings, however large it grows.
 //
 // Constructed once by the composition root. HomeOf() and the areas' bounds may be read by any
 // thread; growing an area needs the owning heap's lock.
@@ -58,8 +58,8 @@ struct NodeRange {
 
 class AddressSpace {
  public:
-  static constexpr int kMaxShift = 40;  // 1 TiB a range
-  static constexpr int kMinShift = 26;  // 64 MiB: less is no heap
+  static constexpr int kMaxShift = 40;       // 1 TiB a range
+  static constexpr int kMinShift = 26;       // 64 MiB: less is no heap
   static constexpr int kMaxTotalShift = 46;  // half of what x86-64 gives a process
 
   constexpr AddressSpace() = default;
@@ -74,9 +74,7 @@ class AddressSpace {
   int ranges() const { return ranges_; }
   size_t range_bytes() const { return size_t{1} << shift_; }
   int halvings() const { return halvings_; }
-  char* RangeStart(int range) const {
-    return base_ + (static_cast<size_t>(range) << shift_);
-  }
+  char* RangeStart(int range) const { return base_ + (static_cast<size_t>(range) << shift_); }
 
   // The number of the range that holds `ptr`, or -1.
   int HomeOf(const void* ptr) const {

@@ -27,8 +27,7 @@ long Membarrier(int command, unsigned flags, int cpu) {
 }  // namespace
 
 int LinuxKernel::RegisterForInterrupts() {
-  return ErrorOf(
-      [] { return Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0); });
+  return ErrorOf([] { return Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0); });
 }
 
 void* LinuxKernel::Reserve(void* at, size_t bytes, int* error) {

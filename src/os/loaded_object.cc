@@ -25,7 +25,9 @@ LoadedObject FromHeader(uintptr_t base) {
 
 }  // namespace
 
-LoadedObject LoadedObject::Loader() { return FromHeader(getauxval(AT_BASE)); }
+LoadedObject LoadedObject::Loader() {
+  return FromHeader(getauxval(AT_BASE));
+}
 
 LoadedObject LoadedObject::At(const void* address) {
   Dl_info info;

@@ -22,12 +22,16 @@ char* ThreadPointer() {
 }
 #else
 constexpr bool kHaveSequences = false;
-char* ThreadPointer() { return static_cast<char*>(__builtin_thread_pointer()); }
+char* ThreadPointer() {
+  return static_cast<char*>(__builtin_thread_pointer());
+}
 #endif
 
 }  // namespace
 
-ptrdiff_t FakeRseqOffset() { return reinterpret_cast<char*>(&fake_rseq_area) - ThreadPointer(); }
+ptrdiff_t FakeRseqOffset() {
+  return reinterpret_cast<char*>(&fake_rseq_area) - ThreadPointer();
+}
 
 ptrdiff_t RegisteredRseqOffset() {
   if (!kHaveSequences || &__rseq_offset == nullptr || &__rseq_size == nullptr) return 0;

@@ -13,12 +13,11 @@ class Counter {
   void Add(uint64_t n) { value_.fetch_add(n, std::memory_order_release); }
   uint64_t Get() const { return value_.load(std::memory_order_acquire); }
 
-  // For a number that is put together from several counters, which may be a little apart: never goes
-  // back. Returns the value it has now.
+  // For a number that is put together from several counters, which may be a little apart: never
+  // goes back. Returns the value it has now.
   uint64_t RaiseTo(uint64_t value) {
     uint64_t now = Get();
-    while (now < value &&
-           !value_.compare_exchange_weak(now, value, std::memory_order_relaxed)) {
+    while (now < value && !value_.compare_exchange_weak(now, value, std::memory_order_relaxed)) {
     }
     return now < value ? value : now;
   }
@@ -33,10 +32,9 @@ struct HeapCounters {
   Counter allocated_bytes;  // their usable size
   Counter frees_local;      // objects that did not go into a CPU cache
   Counter frees_remote;     // objects that came home from other nodes
-  Counter spills;           // allocations that this heap could not serve and another one did
 
   // What snapshots have shown of the sums with what the CPU caches count.
-  Counter shown_allocations, shown_allocated_bytes, shown_frees_local;
+  Counter shown_allocations, shown_allocated_bytes, shown_frees_local, shown_freed_bytes;
 };
 
 }  // namespace numaheap

@@ -585,13 +585,13 @@ TEST_P(CpuCacheTest, SpillsWhenTheNodeIsFullAndFailsWhenAllAre) {
     const int node = NodeOf(block);
     blocks[node].push_back(block);
     spilled += node == 1;
-    ASSERT_EQ(heap(0).counters().spills.Get(), spilled);
+    ASSERT_EQ(heaps_->heaps.spilled().Get(0, 1), spilled);
     ASSERT_TRUE(node == 1 || spilled == 0) << "its own node first";
   }
   EXPECT_GT(blocks[0].size(), 100u);
   EXPECT_EQ(blocks[1].size() > 100, nodes() == 2);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Malloc(kLargest), nullptr);
-  EXPECT_EQ(heap(0).counters().spills.Get(), spilled);
+  EXPECT_EQ(heaps_->heaps.spilled().Get(0, 1), spilled);
   for (int node = 0; node < nodes(); ++node) {
     EXPECT_EQ(Allocations(node), blocks[node].size());
     EXPECT_EQ(Totals(node).allocated_bytes + heap(node).counters().allocated_bytes.Get(),
@@ -884,7 +884,7 @@ TEST_P(CpuCacheThreadsTest, NothingIsLostWhileADrainerWorks) {
     allocations += Allocations(node);
     bytes += Totals(node).allocated_bytes + heap(node).counters().allocated_bytes.Get();
     frees += LocalFrees(node) + RemoteFrees(node);
-    EXPECT_EQ(heap(node).counters().spills.Get(), 0u);
+    for (int to = 0; to < nodes(); ++to) EXPECT_EQ(heaps_->heaps.spilled().Get(node, to), 0u);
   }
   EXPECT_EQ(allocations, allocated_);
   EXPECT_EQ(bytes, allocated_bytes_);

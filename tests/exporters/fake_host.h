@@ -82,6 +82,13 @@ class FakeHost {
     for (size_t i = 0; i < nodes_.size() && i < snapshot->node_capacity; ++i) {
       snapshot->nodes[i] = nodes_[i];
     }
+    for (size_t i = 0; i < nodes_.size() && i < snapshot->node_capacity; ++i) {
+      for (size_t j = 0; j < nodes_.size() && j < snapshot->node_capacity; ++j) {
+        const size_t index = i * snapshot->node_capacity + j;
+        if (snapshot->freed_bytes != nullptr) snapshot->freed_bytes[index] = 9'100'000 + 10 * i + j;
+        if (snapshot->spills != nullptr) snapshot->spills[index] = 9'200'000 + 10 * i + j;
+      }
+    }
     snapshot->node_count = static_cast<uint32_t>(nodes_.size());
     snapshot->cache_mode = cache_mode_;
     snapshot->placement_mode = placement_mode_;

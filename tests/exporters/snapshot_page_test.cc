@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <new>
 #include <set>
@@ -81,6 +82,8 @@ TEST_F(SnapshotPageTest, NamesAndLabelsAreTheDocumentedOnes) {
 TEST_F(SnapshotPageTest, EveryFieldOfEveryHeapIsThereOnce) {
   std::multiset<uint64_t> shown;
   for (const auto& family : page_.Collect()) {
+    const auto is_family = [&](const PairMetric& row) { return row.metric.name == family.name; };
+    if (std::ranges::any_of(kPairMetrics, is_family)) continue;
     for (const auto& sample : family.metric) {
       if (sample.label.empty() || sample.label[0].name != kNodeLabel) continue;
       shown.insert(static_cast<uint64_t>(sample.gauge.value + sample.counter.value));
@@ -96,6 +99,23 @@ TEST_F(SnapshotPageTest, EveryFieldOfEveryHeapIsThereOnce) {
     }
   }
   EXPECT_EQ(shown, expected);
+}
+
+TEST_F(SnapshotPageTest, PairsOfHeaps) {
+  const std::set<std::string> lines = Lines(page_.Text());
+  const char* const nodes[] = {"interleaved", "0", "5"};
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 3; ++j) {
+      const auto line = [&](const char* name, const char* from, const char* to, int value) {
+        return std::string(name) + "{" + from + "=\"" + nodes[i] + "\"," + to + "=\"" + nodes[j] +
+               "\"} " + std::to_string(value + 10 * i + j);
+      };
+      const std::string freed = line("numaheap_freed_bytes_total", "cpu_node", "numa_node", 9'100'000);
+      EXPECT_TRUE(lines.contains(freed)) << freed;
+      const std::string spills = line("numaheap_spills_total", "numa_node", "got_node", 9'200'000);
+      EXPECT_TRUE(lines.contains(spills)) << spills;
+    }
+  }
 }
 
 TEST_F(SnapshotPageTest, SparseNodesKeepTheirNumbers) {

@@ -67,7 +67,7 @@ void RequireThatNothingWentBack(const Snapshot& before, const Snapshot& after) {
   using Node = numaheap_node_snapshot_t;
   for (uint64_t Node::*const count :
        {&Node::committed_bytes, &Node::allocations, &Node::allocated_bytes, &Node::frees_local,
-        &Node::frees_remote, &Node::spills, &Node::scavenged_bytes, &Node::growths,
+        &Node::frees_remote, &Node::scavenged_bytes, &Node::growths,
         &Node::failed_growths}) {
     for (uint32_t i = 0; i < after.head.node_count; ++i) {
       Require(before.nodes[i].*count <= after.nodes[i].*count, "a count went back");
