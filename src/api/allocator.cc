@@ -88,8 +88,8 @@ bool Allocator::OpenFirstHeap() {
     return false;
   }
   // Every node could get every CPU's records, and some of its own.
-  constexpr size_t kOwnRecords = 16 << 20;
-  if (!heaps_.OpenFirst(node, CpuCache::RecordBytes(cpu_limit_) + kOwnRecords)) return false;
+  const size_t own_records = std::min<size_t>(16 << 20, space_.range_bytes() / 8);
+  if (!heaps_.OpenFirst(node, CpuCache::RecordBytes(cpu_limit_) + own_records)) return false;
   first_heap_ = heaps_.heap(node);
   return true;
 }
@@ -414,7 +414,7 @@ size_t Allocator::UsableSize(const void* ptr, const char* operation) {
 int Allocator::Owner(const void* ptr, numaheap_owner_t* owner) {
   NodeHeap* home = heaps_.HomeOf(ptr);
   const Block block = home == nullptr ? Block() : home->Find(ptr);
-  if (block.span == nullptr) return ENOENT;
+  if (block.span == nullptr || home->IsFree(block)) return ENOENT;
   *owner = {home->node().value, block.size_class.value, block.start, block.size};
   return 0;
 }
@@ -557,9 +557,11 @@ void Allocator::LockForFork() {
   for (LockRank rank : kHeapRanks) {
     heaps_.ForEach([rank](NodeHeap& heap) { heap.LockRankForFork(rank); });
   }
+  Lock::BeginHoldingAll();
 }
 
 void Allocator::UnlockAfterFork() {
+  Lock::EndHoldingAll();
   for (auto rank = std::rbegin(kHeapRanks); rank != std::rend(kHeapRanks); ++rank) {
     heaps_.ForEach([rank](NodeHeap& heap) { heap.UnlockRankAfterFork(*rank); });
   }

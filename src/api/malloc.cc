@@ -159,7 +159,7 @@ NUMAHEAP_API struct mallinfo2 mallinfo2() noexcept {
   info.arena = all.committed_bytes - all.large_bytes;
   info.ordblks = all.spans_free;
   info.hblkhd = all.large_bytes;
-  info.uordblks = all.in_use_bytes - all.cached_bytes;
+  info.uordblks = all.in_use_bytes - all.large_bytes - all.cached_bytes;
   info.fordblks = all.idle_bytes + all.released_bytes + all.cached_bytes;
   info.keepcost = all.idle_bytes;
   return info;

@@ -19,6 +19,7 @@ asm(".weak __gxx_personality_v0\n"
 extern "C" {
 [[gnu::weak]] std::new_handler _ZSt15get_new_handlerv() noexcept;  // std::get_new_handler()
 [[gnu::weak, noreturn]] void _ZSt17__throw_bad_allocv();           // libstdc++'s
+[[gnu::weak]] void LinkedPersonality() asm("__gxx_personality_v0");
 }
 
 namespace numaheap {
@@ -62,6 +63,15 @@ bool CallNewHandler() {
 }
 
 [[gnu::cold, gnu::noinline]] void* NewAfterFailureNothrow(size_t size, size_t alignment) noexcept {
+  if (LinkedPersonality == nullptr) {
+    // Nothing is caught here. The library that brings exceptions has a function that calls ours and
+    // catches; where there is none, there is no handler either.
+    constexpr char kItsOwn[] = "_ZnwmSt11align_val_tRKSt9nothrow_t";
+    using Function = void*(size_t, std::align_val_t, const std::nothrow_t&);
+    auto* its_own = FindRuntime<Function>(nullptr, kItsOwn);
+    return its_own == nullptr ? nullptr
+                              : its_own(size, std::align_val_t(alignment), std::nothrow_t());
+  }
   try {
     while (CallNewHandler()) {
       if (void* block = MallocAligned(size, alignment)) return block;

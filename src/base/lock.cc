@@ -55,6 +55,8 @@ void Lock::Wake() {
   errno = saved_errno;
 }
 
+thread_local constinit bool Lock::holds_all = false;
+
 void Lock::BeginFork() {
   forking = true;
 }

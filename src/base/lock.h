@@ -27,6 +27,8 @@ class ABSL_LOCKABLE Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Acquire() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    if (HoldsAllForFork()) [[unlikely]]
+      return;
     if constexpr (kDebugChecks) NoteAcquire(rank_);
     uint32_t expected = kFree;
     if (!state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
@@ -36,6 +38,8 @@ class ABSL_LOCKABLE Lock {
   }
 
   bool TryAcquire() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
+    if (HoldsAllForFork()) [[unlikely]]
+      return true;
     uint32_t expected = kFree;
     if (!state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
                                         std::memory_order_relaxed)) {
@@ -46,6 +50,8 @@ class ABSL_LOCKABLE Lock {
   }
 
   void Release() ABSL_UNLOCK_FUNCTION() {
+    if (HoldsAllForFork()) [[unlikely]]
+      return;
     if constexpr (kDebugChecks) NoteRelease(rank_);
     if (state_.exchange(kFree, std::memory_order_release) == kContended) Wake();
   }
@@ -57,8 +63,15 @@ class ABSL_LOCKABLE Lock {
   // Around fork every lock of a rank is held at once; the check allows equal ranks meanwhile.
   static void BeginFork();
   static void EndFork();
+  // Between these two the forking thread holds all locks, and may allocate: handlers of others that
+  // were registered before ours run then. Its locking and unlocking does nothing.
+  static void BeginHoldingAll() { holds_all = true; }
+  static void EndHoldingAll() { holds_all = false; }
 
  private:
+  [[gnu::tls_model("initial-exec")]] static thread_local constinit bool holds_all;
+  static bool HoldsAllForFork() { return holds_all; }
+
   static constexpr uint32_t kFree = 0, kHeld = 1, kContended = 2;
 
   void AcquireSlow();

@@ -77,6 +77,7 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
   const SizeClassInfo& info = kSizeMap[class_];
   const PageMap& map = pages_.map();
   Span* empty[kMaxBatch];
+  uint64_t* bits[kMaxBatch];  // of those
   while (n > 0) {
     int empties = 0;
     const int here = std::min(n, kMaxBatch);
@@ -104,24 +105,30 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         if (++span->free_objects == info.span_objects) {
           nonempty_.Remove(span);
           free_objects_ -= info.span_objects;
+          bits[empties] = span->free_bits;
+          span->free_bits = nullptr;
           empty[empties++] = span;
           span = nullptr;
         }
       }
       free_objects_ += static_cast<size_t>(here);
     }
-    for (int i = 0; i < empties; ++i) FreeSpan(empty[i]);
+    for (int i = 0; i < empties; ++i) {
+      pages_.Free(empty[i]);
+      if (info.span_objects > 64) arena_.Free(bits[i], BitmapBytes(info.span_objects));
+    }
     blocks += here;
     n -= here;
   }
 }
 
-void CentralFreeList::FreeSpan(Span* span) {
-  const size_t objects = kSizeMap[class_].span_objects;
-  uint64_t* bits = span->free_bits;
-  span->free_bits = nullptr;
-  pages_.Free(span);
-  if (objects > 64) arena_.Free(bits, BitmapBytes(objects));
+bool CentralFreeList::IsFree(const Span* span, const void* block) {
+  LockHolder holder(lock_);
+  const uint64_t* bits = span->free_bits;
+  if (bits == nullptr) return true;  // on its way to the page heap
+  const PageMap& map = pages_.map();
+  const size_t offset = map.OffsetOf(block) - (size_t{span->start.index} << kPageShift);
+  return TestBit(bits, kSizeMap.IndexOf(class_, offset));
 }
 
 size_t CentralFreeList::free_objects() {

@@ -32,6 +32,8 @@ class CentralFreeList {
   // become empty go back to the page heap.
   void InsertBatch(void* const* blocks, int n);
 
+  // Whether a block of this class lies here; `span` is the one that covers it.
+  bool IsFree(const Span* span, const void* block);
   size_t free_objects();
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   void CheckInvariants();
@@ -44,7 +46,6 @@ class CentralFreeList {
   // Takes up to `n` blocks of a span that is here, lowest address first.
   int RemoveFrom(Span* span, void** out, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   uint64_t* NewBitmap(Span* span);
-  void FreeSpan(Span* span);
 
   PageHeap& pages_;
   MetadataArena& arena_;

@@ -65,6 +65,12 @@ class NodeHeap {
   // The block that contains `ptr`, which must lie in this heap's range. Safe for any such address.
   Block Find(const void* ptr) const;
 
+  // Whether `block`, found just now, lies in the central list.
+  bool IsFree(const Block& block) {
+    return block.size_class != kNoClass &&
+           central(block.size_class).IsFree(block.span, block.start);
+  }
+
   // Empties transfer caches: all of them, or only what has not been needed since the last call.
   void FlushTransferCaches(bool only_unused);
 

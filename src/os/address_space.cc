@@ -30,9 +30,11 @@ bool Area::CommitUpTo(Kernel& kernel, size_t bytes, size_t step) {
 NodeRange::NodeRange(char* start, size_t bytes, size_t arena_extra) {
   const size_t pages = bytes >> kPageShift;  // a little more than the heap will have
   // Span records and bitmaps take at most 1.2% (16-byte blocks everywhere).
-  const size_t sizes[] = {RoundUp(pages, kHugePageSize), RoundUp(pages / 8, kHugePageSize),
-                          RoundUp(pages * sizeof(uint32_t), kHugePageSize),
-                          RoundUp(bytes / 64 + arena_extra, kHugePageSize)};
+  // In a small range, as a limit on address space leaves it, huge pages are too coarse.
+  const size_t step = bytes < (size_t{1} << 30) ? kSmallestPage : kHugePageSize;
+  const size_t sizes[] = {RoundUp(pages, step), RoundUp(pages / 8, step),
+                          RoundUp(pages * sizeof(uint32_t), step),
+                          RoundUp(bytes / 64 + arena_extra, step)};
   Area* const areas[] = {&page_classes, &released_bits, &span_indices, &arena};
   size_t used = 0;
   for (size_t size : sizes) used += size;

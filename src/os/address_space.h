@@ -59,7 +59,7 @@ struct NodeRange {
 class AddressSpace {
  public:
   static constexpr int kMaxShift = 40;       // 1 TiB a range
-  static constexpr int kMinShift = 26;       // 64 MiB: less is no heap
+  static constexpr int kMinShift = 24;       // 16 MiB: less is no heap
   static constexpr int kMaxTotalShift = 46;  // half of what x86-64 gives a process
 
   constexpr AddressSpace() = default;
