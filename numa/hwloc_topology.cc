@@ -1,6 +1,7 @@
 #include "numa/hwloc_topology.h"
 
 #include <numa.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -215,10 +216,11 @@ void KeepAllowedByKernel(TopologyArrays* out) {
   for (NodeInfo& node : out->nodes) node.allowed = node.present;
 }
 
-std::vector<bool> OnlineCpus(int cpu_limit) {
+// The CPUs that a file of sysfs lists; all of them when it can't be read.
+std::vector<bool> ListedCpus(const char* path, int cpu_limit) {
   std::vector<bool> online(static_cast<size_t>(cpu_limit));
   std::string list;
-  std::getline(std::ifstream("/sys/devices/system/cpu/online"), list);
+  std::getline(std::ifstream(path), list);
   const std::unique_ptr<hwloc_bitmap_s, decltype(&hwloc_bitmap_free)> set(hwloc_bitmap_alloc(),
                                                                           &hwloc_bitmap_free);
   if (list.empty() || set == nullptr || hwloc_bitmap_list_sscanf(set.get(), list.c_str()) != 0) {
@@ -229,6 +231,22 @@ std::vector<bool> OnlineCpus(int cpu_limit) {
   return online;
 }
 
+// hwloc knows the nodes of CPUs that are on; sysfs also of those that are there but off.
+void PlaceOfflineCpus(TopologyArrays* machine) {
+  const int cpu_limit = static_cast<int>(machine->cpus.size());
+  const std::vector<bool> there = ListedCpus("/sys/devices/system/cpu/present", cpu_limit);
+  for (int cpu = 0; cpu < cpu_limit; ++cpu) {
+    if (machine->cpus[cpu].online || !there[cpu]) continue;
+    const std::string link = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/node";
+    for (size_t node = 0; node < machine->nodes.size(); ++node) {
+      if (machine->nodes[node].present &&
+          access((link + std::to_string(node)).c_str(), F_OK) == 0) {
+        machine->cpus[cpu].node = NodeId{static_cast<int>(node)};
+      }
+    }
+  }
+}
+
 TopologyArrays LoadSynthetic(const char* description, int cpu_limit) {
   try {
     CheckSyntheticDescription(description);
@@ -237,7 +255,7 @@ TopologyArrays LoadSynthetic(const char* description, int cpu_limit) {
       if (result != 0) throw std::runtime_error("hwloc can't read it");
       return result;
     });
-    return DealOut(hwloc.get(), cpu_limit, OnlineCpus(cpu_limit));
+    return DealOut(hwloc.get(), cpu_limit, ListedCpus("/sys/devices/system/cpu/online", cpu_limit));
   } catch (const std::exception& error) {
     constexpr size_t kShown = 100;
     std::string shown = description;
@@ -336,12 +354,32 @@ TopologyArrays DealOut(hwloc_topology_t hwloc, int cpu_limit, const std::vector<
   return out;
 }
 
+void ServeFromAllowed(TopologyArrays* topology) {
+  const Topology view = topology->View();
+  for (CpuInfo& cpu : topology->cpus) {
+    if (view.nodes[cpu.node.value].allowed) continue;
+    NodeId best = kNoNode;
+    for (int node = 0; node < view.node_limit; ++node) {
+      if (!view.nodes[node].present || !view.nodes[node].allowed) continue;
+      const auto cost = [&](NodeId to) {
+        return std::pair(view.Distance(cpu.node, to), !view.nodes[to.value].has_cpus);
+      };
+      if (best == kNoNode || cost({node}) < cost(best)) best = {node};
+    }
+    if (best != kNoNode) cpu.node = best;
+  }
+  for (NodeInfo& node : topology->nodes) node.has_cpus = false;
+  MarkNodesWithCpus(topology);
+}
+
 TopologyArrays LoadTopology(const char* synthetic, int cpu_limit) {
   if (cpu_limit < 1) throw std::invalid_argument("a machine has at least one CPU");
   if (synthetic != nullptr) return LoadSynthetic(synthetic, cpu_limit);
   const HwlocTopology hwloc = LoadHwloc([](hwloc_topology_t) { return 0; });
   TopologyArrays machine = ReadMachine(hwloc.get(), cpu_limit);
+  PlaceOfflineCpus(&machine);
   KeepAllowedByKernel(&machine);
+  ServeFromAllowed(&machine);
   return machine;
 }
 

@@ -4,12 +4,16 @@
 #include <numaif.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "numa/node_mask.h"
 #include "numa/node_meminfo.h"
+#include "numa/node_reserve.h"
 
 namespace numaheap {
 namespace {
@@ -44,7 +48,8 @@ int BindRange(void* start, size_t bytes, Policy policy, const NodeId* nodes, int
     if (!mask.Add(nodes[i])) return EINVAL;
   }
   return ErrnoOf([&] {
-    return mbind(start, bytes, ModeOf(policy), mask.words(), NodeMask::kMaxNodeArgument, 0);
+    return mbind(start, bytes, ModeOf(policy), mask.words(), NodeMask::kMaxNodeArgument,
+                 MPOL_MF_MOVE);
   });
 }
 
@@ -56,6 +61,9 @@ ssize_t ReadWhole(const char* path, char* buffer, size_t capacity) {
   close(file);
   return size;
 }
+
+// Bytes by node; constant once read.
+uint64_t node_reserves[kMaxNodes];
 
 uint64_t FreeBytes(NodeId node) {
   constexpr std::string_view kPrefix = "/sys/devices/system/node/node";
@@ -69,7 +77,10 @@ uint64_t FreeBytes(NodeId node) {
   const int saved = errno;
   const ssize_t size = ReadWhole(path, text, sizeof text);
   errno = saved;
-  return size <= 0 ? 0 : AvailableBytes({text, static_cast<size_t>(size)});
+  const uint64_t bytes = size <= 0 ? 0 : AvailableBytes({text, static_cast<size_t>(size)});
+  if (bytes == 0) return UINT64_MAX;
+  const uint64_t reserve = node.value < kMaxNodes ? node_reserves[node.value] : 0;
+  return bytes > reserve ? bytes - reserve : 0;
 }
 
 int PageNodes(const void* const* addresses, size_t count, int* status) {
@@ -78,6 +89,13 @@ int PageNodes(const void* const* addresses, size_t count, int* status) {
 }
 
 }  // namespace
+
+void ReadNodeReserves() {
+  std::stringstream text;
+  text << std::ifstream("/proc/zoneinfo").rdbuf();
+  const std::vector<uint64_t> reserves = NodeReserves(text.str());
+  std::copy(reserves.begin(), reserves.end(), node_reserves);
+}
 
 PlacementCalls LibnumaPlacement() {
   return {.bind_range = BindRange, .free_bytes = FreeBytes, .page_nodes = PageNodes};

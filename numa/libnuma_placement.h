@@ -10,4 +10,7 @@ namespace numaheap {
 // means an empty list or a node number that no kernel has.
 PlacementCalls LibnumaPlacement();
 
+// Reads what free_bytes leaves to the kernel. Once, before free_bytes is first called. Allocates.
+void ReadNodeReserves();
+
 }  // namespace numaheap

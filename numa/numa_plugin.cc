@@ -15,6 +15,7 @@ void Fill(const char* synthetic, int cpu_limit, NumaPlugin* out) {
   // Never destroyed: the heap uses the arrays until the last instruction of the process.
   static auto& kept = *new std::deque<TopologyArrays>;
   out->topology = kept.emplace_back(LoadTopology(synthetic, cpu_limit)).View();
+  ReadNodeReserves();
   out->placement = LibnumaPlacement();
 }
 

@@ -19,10 +19,12 @@ enum class Policy : uint8_t {
 };
 
 struct PlacementCalls {
-  // mbind(2) through libnuma for [start, start + bytes): no MPOL_MF_MOVE, nothing is migrated.
+  // mbind(2) through libnuma for [start, start + bytes). Pages that are there already and lie
+  // elsewhere are moved if that can be done (MPOL_MF_MOVE).
   // `nodes` is a list of `count` kernel node ids.
   int (*bind_range)(void* start, size_t bytes, Policy policy, const NodeId* nodes, int count);
-  // Free bytes of a node now, as /sys/devices/system/node/nodeN/meminfo tells. 0 if unknown.
+  // Bytes that a node can give now, as /sys/devices/system/node/nodeN/meminfo tells, without what
+  // the kernel keeps back; UINT64_MAX if unknown.
   uint64_t (*free_bytes)(NodeId node);
   // move_pages(2) as a query: status[i] = node of addresses[i], or a negative errno value.
   int (*page_nodes)(const void* const* addresses, size_t count, int* status);

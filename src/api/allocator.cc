@@ -89,7 +89,10 @@ bool Allocator::OpenFirstHeap() {
   }
   // Every node could get every CPU's records, and some of its own.
   const size_t own_records = std::min<size_t>(16 << 20, space_.range_bytes() / 8);
-  if (!heaps_.OpenFirst(node, CpuCache::RecordBytes(cpu_limit_) + own_records)) return false;
+  if (!heaps_.OpenFirst(node, CpuCache::RecordBytes(cpu_limit_) + own_records,
+                        !kernel_.ChargesUntouchedMemory())) {
+    return false;
+  }
   first_heap_ = heaps_.heap(node);
   return true;
 }

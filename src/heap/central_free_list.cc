@@ -97,7 +97,8 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
           ReportInteriorPointer("free", blocks[i], node_, class_, info.size,
                                 map.AddressOf(span->start) + index * size_t{info.size});
         }
-        if (TestBit(span->free_bits, index)) {
+        // Without bits: it became empty a moment ago, in this batch.
+        if (span->free_bits == nullptr || TestBit(span->free_bits, index)) {
           ReportAlreadyFree("free", blocks[i], node_, class_, info.size);
         }
         SetBits(span->free_bits, index, 1);

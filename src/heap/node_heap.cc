@@ -6,6 +6,9 @@
 namespace numaheap {
 namespace {
 
+// Remote frees that make a refill sweep: four batches, so that a sweep is seldom for a handful.
+constexpr size_t kSweepAt = 4 * kMaxBatch;
+
 constexpr size_t RoundUp(size_t value, size_t step) {
   return (value + step - 1) & ~(step - 1);
 }
@@ -13,17 +16,24 @@ constexpr size_t RoundUp(size_t value, size_t step) {
 }  // namespace
 
 NodeHeap* NodeHeap::Create(Kernel& kernel, char* start, size_t bytes, size_t arena_extra,
-                           NodeId node) {
+                           NodeId node, bool whole_maps) {
   const size_t header = RoundUp(sizeof(NodeHeap), kSmallestPage);
-  if (kernel.Commit(start, header) != 0) return nullptr;
   // The header takes the place of a huge page, so that areas keep their alignment.
+  if (kernel.Commit(start, whole_maps ? kHugePageSize : header) != 0) return nullptr;
   auto* heap =
       new (start) NodeHeap(kernel, start + kHugePageSize, bytes - kHugePageSize, arena_extra, node);
-  if (heap->range_.heap.start() == nullptr) return nullptr;
   NodeRange& range = heap->range_;
+  if (range.heap.start() == nullptr) return nullptr;
   // Advice is a wish: a kernel without huge pages refuses it, and that is as good.
   kernel.Advise(start, static_cast<size_t>(range.heap.start() - start), Advice::kNoHugePages);
-  if (kernel.MakeReadable(range.page_classes.start(), range.page_classes.reserved_bytes()) != 0) {
+  char* const maps = range.page_classes.start();
+  const auto maps_bytes = static_cast<size_t>(range.arena.start() - maps);
+  if (whole_maps && kernel.Commit(maps, maps_bytes) == 0) {
+    kernel.Advise(maps, maps_bytes, Advice::kNoDump);
+    for (Area* area : {&range.page_classes, &range.released_bits, &range.span_indices}) {
+      area->Adopt();
+    }
+  } else if (kernel.MakeReadable(maps, range.page_classes.reserved_bytes()) != 0) {
     return nullptr;
   }
   heap->header_bytes_ = header;
@@ -70,6 +80,8 @@ void NodeHeap::ForEachTransferCache(Visit visit) {
 int NodeHeap::AllocateBatch(SizeClass c, int cache_domain, void** out, int n) {
   int taken = transfer(c, cache_domain)->RemoveBatch(out, n);
   if (taken == n) return taken;
+  // What came home lately is still in a cache; what lies cold is better used later.
+  if (remote_.waiting() >= kSweepAt) SweepRemote();
   taken += central(c).RemoveBatch(out + taken, n - taken);
   // Less than asked for is enough to go on with; only an empty hand may cost a span.
   if (taken > 0) return taken;
@@ -170,8 +182,7 @@ size_t NodeHeap::TransferCachedBytes() {
 }
 
 size_t NodeHeap::metadata_bytes() {
-  return header_bytes_ + arena_.used_bytes() + range_.page_classes.committed_bytes() +
-         range_.released_bits.committed_bytes() + range_.span_indices.committed_bytes();
+  return header_bytes_ + arena_.used_bytes() + map().used_bytes();
 }
 
 template <typename Visit>

@@ -4,7 +4,9 @@
 // Lives at the start of its own address range, so its locks and lists are on its node. Created
 // once, never destroyed. Thread-safe.
 //
-//   AllocateBatch: transfer cache -> central list -> remote frees swept -> new span
+//   AllocateBatch: transfer cache -> (many remote frees: swept) -> central list -> remote frees
+//   swept
+//                  -> new span
 //   FreeBatch:     transfer cache -> central list -> page heap
 #pragma once
 
@@ -34,9 +36,10 @@ struct Block {
 class NodeHeap {
  public:
   // Builds a heap in the range [start, start + bytes). `node`: kNoNode for the interleaved heap.
-  // Null when the kernel refuses even the first pages.
+  // `whole_maps`: commit the page map at once, where that costs nothing before it is touched: fewer
+  // mappings. Null when the kernel refuses even the first pages.
   static NodeHeap* Create(Kernel& kernel, char* start, size_t bytes, size_t arena_extra,
-                          NodeId node);
+                          NodeId node, bool whole_maps = false);
 
   NodeId node() const { return node_; }
   const PageMap& map() const { return pages_.map(); }

@@ -5,10 +5,11 @@
 
 namespace numaheap {
 
-bool NodeHeaps::OpenFirst(NodeId node, size_t arena_extra) {
+bool NodeHeaps::OpenFirst(NodeId node, size_t arena_extra, bool whole_maps) {
   arena_extra_ = arena_extra;
+  whole_maps_ = whole_maps;
   first_ = NodeHeap::Create(kernel_, space_.RangeStart(node.value), space_.range_bytes(),
-                            arena_extra, node);
+                            arena_extra, node, whole_maps);
   return first_ != nullptr && ResizeTable(space_.ranges()) &&
          (table_.load(std::memory_order_relaxed)[node.value] = first_, true);
 }
@@ -30,7 +31,7 @@ NodeHeap* NodeHeaps::OpenRange(int range, NodeId node) {
   NodeHeap*& entry = table_.load(std::memory_order_relaxed)[range];
   if (entry == nullptr) {
     entry = NodeHeap::Create(kernel_, space_.RangeStart(range), space_.range_bytes(), arena_extra_,
-                             node);
+                             node, whole_maps_);
   }
   return entry;
 }

@@ -19,8 +19,9 @@ class NodeHeaps {
   constexpr NodeHeaps(Kernel& kernel, AddressSpace& space) : kernel_(kernel), space_(space) {}
 
   // Opens the first heap, before anything is known but the node of the caller. `arena_extra`: bytes
-  // of address space for records per heap, beside those of spans.
-  bool OpenFirst(NodeId node, size_t arena_extra);
+  // of address space for records per heap, beside those of spans; `whole_maps`: see
+  // NodeHeap::Create.
+  bool OpenFirst(NodeId node, size_t arena_extra, bool whole_maps = false);
 
   // Opens the heaps of all nodes of the topology. Nodes for which memory can't be had are left out;
   // false if there are any. `spill_to_memory_only`: whether nodes without CPUs help others out.
@@ -76,6 +77,7 @@ class NodeHeaps {
   Kernel& kernel_;
   AddressSpace& space_;
   size_t arena_extra_ = 0;
+  bool whole_maps_ = false;
   NodeHeap* first_ = nullptr;
   std::atomic<NodeHeap*> interleaved_{nullptr};
   std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena

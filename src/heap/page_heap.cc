@@ -1,5 +1,7 @@
 #include "src/heap/page_heap.h"
 
+#include <errno.h>
+
 #include <algorithm>
 
 namespace numaheap {
@@ -40,8 +42,20 @@ Span* PageHeap::Allocate(Length n, SizeClass c, Length alignment) {
     span = take();
     if (span == nullptr) return nullptr;
   }
+  if (!Back(span)) {
+    ++stats_.failed_growths;
+    InsertFree(span);
+    return nullptr;
+  }
   BeginUse(span, c);
   return span;
+}
+
+bool PageHeap::Back(Span* span) {
+  if (checked_node_ == kNoNode || span->released_pages == 0) return true;
+  if (kernel_.FreeBytes(checked_node_) < Length{span->released_pages}.bytes()) return false;
+  const int error = kernel_.Populate(map_.AddressOf(span->start), span->length().bytes());
+  return error == 0 || error == EINVAL;
 }
 
 // The result is on no list and longer than asked for by nothing: the tail went back.
@@ -188,6 +202,10 @@ bool PageHeap::GrowInPlace(Span* span, Length n) {
       return false;
     }
     Link(tail);
+  }
+  if (!Back(next)) {
+    InsertFree(next);
+    return false;
   }
   stats_.released -= Length{next->released_pages};
   stats_.idle -= Length{next->idle_pages()};

@@ -57,7 +57,8 @@ class PageHeap {
   // after the span that passes `at_most` bytes. Returns the bytes that came off.
   size_t ReleaseIdle(uint64_t cutoff_ms, size_t at_most);
 
-  // When growing this heap the node's free memory decides, not the kernel's mercy (Policy::kBind).
+  // From now on the node's free memory decides about growth and about pages without memory, not the
+  // kernel's mercy (Policy::kBind): such pages get their memory before they are handed out.
   void CheckNodeBeforeGrowth(NodeId node);
 
   PageHeapStats stats();
@@ -75,6 +76,8 @@ class PageHeap {
   };
   using FreeList = IntrusiveList<Span, &Span::list_link>;
 
+  // Puts memory behind a span that is on no list, where the node is checked. False if it has none.
+  bool Back(Span* span) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Span* TakeBestFit(Length n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Span* TakeAligned(Length n, Length alignment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   bool Grow(Length n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

@@ -49,6 +49,12 @@ class PageMap {
   }
   size_t committed_pages() const { return range_.heap.committed_bytes() >> kPageShift; }
 
+  // Of the arrays, what describes committed pages.
+  size_t used_bytes() const {
+    const size_t pages = committed_pages();
+    return pages + pages / 8 + pages * sizeof(uint32_t);
+  }
+
   const uint8_t* classes() const { return classes_; }
   SizeClass ClassAt(PageId page) const { return {classes_[page.index]}; }
   void SetClass(PageId start, Length n, SizeClass c) {

@@ -1,8 +1,8 @@
 // RemoteFrees: blocks of this heap that CPUs of other nodes have freed, waiting to be swept.
 //
 // The home node takes them back before it grows and in its scavenger's rounds; a block is never
-// handed out by another node. A ring of fixed size in the heap's arena: when it is full, who frees
-// sweeps. Thread-safe; one lock.
+// handed out by another node. A stack of fixed size in the heap's arena: what is put and taken lies
+// in the same few cache lines. When it is full, who frees sweeps. Thread-safe; one lock.
 #pragma once
 
 #include "src/base/lock.h"
@@ -17,20 +17,20 @@ class RemoteFrees {
   // Appends all `n` blocks or, when they do not fit, none.
   bool Put(void* const* blocks, int n);
 
-  // Takes up to `n` blocks, oldest first; returns how many.
+  // Takes up to `n` blocks, the ones that came last, in the order in which they came; returns how
+  // many.
   int Take(void** out, int n);
 
   size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
-  static constexpr uint32_t kCapacity = 8192;  // blocks, a power of two; 64 KiB of pointers
+  static constexpr uint32_t kCapacity = 8192;  // blocks; 64 KiB of pointers
 
   MetadataArena& arena_;
   Lock lock_{LockRank::kRemoteInbox};
-  void** ring_ ABSL_GUARDED_BY(lock_) = nullptr;
-  uint32_t first_ ABSL_GUARDED_BY(lock_) = 0;
-  std::atomic<uint32_t> waiting_{0};  // written under the lock, read without
+  void** blocks_ ABSL_GUARDED_BY(lock_) = nullptr;  // [kCapacity], made at the first use
+  std::atomic<uint32_t> waiting_{0};                // written under the lock, read without
 };
 
 }  // namespace numaheap

@@ -30,8 +30,8 @@ bool Area::CommitUpTo(Kernel& kernel, size_t bytes, size_t step) {
 NodeRange::NodeRange(char* start, size_t bytes, size_t arena_extra) {
   const size_t pages = bytes >> kPageShift;  // a little more than the heap will have
   // Span records and bitmaps take at most 1.2% (16-byte blocks everywhere).
-  // In a small range, as a limit on address space leaves it, huge pages are too coarse.
-  const size_t step = bytes < (size_t{1} << 30) ? kSmallestPage : kHugePageSize;
+  // In a range as small as a limit on address space can leave it, huge pages are too coarse.
+  const size_t step = bytes < (size_t{48} << 20) ? 64 << 10 : kHugePageSize;
   const size_t sizes[] = {RoundUp(pages, step), RoundUp(pages / 8, step),
                           RoundUp(pages * sizeof(uint32_t), step),
                           RoundUp(bytes / 64 + arena_extra, step)};

@@ -33,6 +33,9 @@ class Area {
   size_t reserved_bytes() const { return reserved_; }
   size_t committed_bytes() const { return committed_.load(std::memory_order_acquire); }
 
+  // Somebody else has committed all of it.
+  void Adopt() { committed_.store(reserved_, std::memory_order_release); }
+
   // Commits so that at least the first `bytes` are usable; goes forward in multiples of `step`
   // (bytes, a power of two). False when the area ends or the kernel refuses.
   bool CommitUpTo(Kernel& kernel, size_t bytes, size_t step);

@@ -18,6 +18,7 @@ inline constexpr size_t kHugePageSize = size_t{2} << 20;
 
 enum class Advice : uint8_t {
   kNoHugePages,  // sparse metadata: one touched byte must not cost 2 MiB
+  kNoDump,       // left out of core dumps
 };
 
 class Kernel {
@@ -37,12 +38,15 @@ class Kernel {
   // with ENOMEM under strict overcommit or when the process has too many mappings.
   virtual int Commit(void* start, size_t bytes) = 0;
 
+  // Puts memory behind committed pages now. EINVAL on kernels that can't.
+  virtual int Populate(void* start, size_t bytes) = 0;
+
   // Returns the memory behind committed pages; they read as zero afterwards and stay usable.
   virtual int Release(void* start, size_t bytes) = 0;
 
   virtual int Advise(void* start, size_t bytes, Advice advice) = 0;
 
-  // Sets the memory policy of a range; pages that are there already stay.
+  // Sets the memory policy of a range; pages that are there already move if they can.
   virtual int SetPolicy(void* start, size_t bytes, Policy policy, const NodeId* nodes,
                         int count) = 0;
 

@@ -4,9 +4,12 @@
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "src/os/id_list.h"
 
 namespace numaheap {
 namespace {
@@ -62,6 +65,11 @@ int LinuxKernel::Commit(void* start, size_t bytes) {
   return ErrorOf([&] { return mprotect(start, bytes, PROT_READ | PROT_WRITE); });
 }
 
+int LinuxKernel::Populate(void* start, size_t bytes) {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, Linux 5.14
+  return ErrorOf([&] { return madvise(start, bytes, kPopulateWrite); });
+}
+
 int LinuxKernel::Release(void* start, size_t bytes) {
   return ErrorOf([&] { return madvise(start, bytes, MADV_DONTNEED); });
 }
@@ -70,6 +78,8 @@ int LinuxKernel::Advise(void* start, size_t bytes, Advice advice) {
   switch (advice) {
     case Advice::kNoHugePages:
       return ErrorOf([&] { return madvise(start, bytes, MADV_NOHUGEPAGE); });
+    case Advice::kNoDump:
+      return ErrorOf([&] { return madvise(start, bytes, MADV_DONTDUMP); });
   }
   return EINVAL;
 }
@@ -82,8 +92,7 @@ int LinuxKernel::SetPolicy(void* start, size_t bytes, Policy policy, const NodeI
 
 uint64_t LinuxKernel::FreeBytes(NodeId node) {
   if (placement_ == nullptr) return UINT64_MAX;
-  const uint64_t bytes = placement_->free_bytes(node);
-  return bytes == 0 ? UINT64_MAX : bytes;
+  return placement_->free_bytes(node);
 }
 
 CpuId LinuxKernel::CurrentCpu() {
@@ -91,6 +100,14 @@ CpuId LinuxKernel::CurrentCpu() {
   const int cpu = sched_getcpu();
   errno = saved_errno;
   return {cpu < 0 ? 0 : cpu};
+}
+
+bool LinuxKernel::ChargesUntouchedMemory() {
+  constexpr int kStrict = 2;
+  rlimit limit{};
+  getrlimit(RLIMIT_DATA, &limit);
+  return limit.rlim_cur != RLIM_INFINITY ||
+         IdListFile("/proc/sys/vm/overcommit_memory").highest() == kStrict;
 }
 
 NodeId LinuxKernel::CurrentNode() {

@@ -15,6 +15,10 @@ class LinuxKernel final : public Kernel {
   // The node that runs the caller, for the moment. Node 0 when the kernel will not say.
   NodeId CurrentNode();
 
+  // Whether memory counts when it is committed, not when it is touched: under strict overcommit,
+  // and where a limit on data (ulimit -d) is set.
+  bool ChargesUntouchedMemory();
+
   // Announces that InterruptSequences will be used. 0 or an errno value.
   int RegisterForInterrupts();
 
@@ -22,6 +26,7 @@ class LinuxKernel final : public Kernel {
   void Unreserve(void* start, size_t bytes) override;
   int MakeReadable(void* start, size_t bytes) override;
   int Commit(void* start, size_t bytes) override;
+  int Populate(void* start, size_t bytes) override;
   int Release(void* start, size_t bytes) override;
   int Advise(void* start, size_t bytes, Advice advice) override;
   int SetPolicy(void* start, size_t bytes, Policy policy, const NodeId* nodes, int count) override;

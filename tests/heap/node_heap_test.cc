@@ -103,7 +103,7 @@ TEST_F(NodeHeapTest, LivesAtTheStartOfItsRange) {
 
 TEST(NodeHeapCreateTest, TooSmallARangeIsRefused) {
   SmallSpace small(1, 26);
-  EXPECT_EQ(NodeHeap::Create(small.kernel, small.space.RangeStart(0), 12 * kMiB, 0, kNode),
+  EXPECT_EQ(NodeHeap::Create(small.kernel, small.space.RangeStart(0), 12 * kMiB, 6 * kMiB, kNode),
             nullptr);
   EXPECT_EQ(NodeHeap::Create(small.kernel, small.space.RangeStart(0), 64 * kMiB, 60 * kMiB, kNode),
             nullptr)
@@ -611,9 +611,7 @@ TEST_F(NodeHeapTest, MetadataIsCounted) {
   heap_->arena().Free(record, 1024);
   EXPECT_EQ(heap_->metadata_bytes(), at_start);
   Take(ClassOf(64), 1);
-  const NodeRange& range = heap_->range();
-  const size_t maps = range.page_classes.committed_bytes() + range.released_bits.committed_bytes() +
-                      range.span_indices.committed_bytes();
+  const size_t maps = heap_->map().used_bytes();
   EXPECT_GT(maps, 0u);
   EXPECT_GE(heap_->metadata_bytes(), at_start + maps + sizeof(Span));
   EXPECT_LT(heap_->metadata_bytes(), at_start + maps + 4096);

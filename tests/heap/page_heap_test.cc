@@ -419,6 +419,30 @@ TEST_F(PageHeapTest, ChecksTheNodeBeforeItGrows) {
   EXPECT_NE(Large(1), nullptr) << "told to look no more";
 }
 
+TEST_F(PageHeapTest, ACheckedNodePutsMemoryBehindPagesFirst) {
+  kernel().SetFreeBytes({3}, 100 * kMiB);
+  heap().CheckNodeBeforeGrowth({3});
+  Span* span = Large(100);
+  ASSERT_NE(span, nullptr);
+  EXPECT_TRUE(span->zeroed);
+  EXPECT_EQ(kernel().count(FakeKernel::kPopulate), 1);
+  heap().Free(span);
+  kernel().SetFreeBytes({3}, 0);
+  span = Large(100);
+  ASSERT_NE(span, nullptr) << "idle pages have memory";
+  EXPECT_EQ(kernel().count(FakeKernel::kPopulate), 1);
+
+  heap().Free(span);
+  heap().ReleaseIdle(UINT64_MAX, kEverything);
+  kernel().SetFreeBytes({3}, 100 * kPageSize - 1);
+  EXPECT_EQ(Large(100), nullptr) << "released ones have not";
+  kernel().SetFreeBytes({3}, 100 * kMiB);
+  kernel().FailFrom(FakeKernel::kPopulate, 1, ENOMEM);
+  EXPECT_EQ(Large(100), nullptr);
+  kernel().FailFrom(FakeKernel::kPopulate, 1, EINVAL);
+  EXPECT_NE(Large(100), nullptr) << "a kernel that can't do it";
+}
+
 // ---- Zero or not -------------------------------------------------------------------------------
 
 TEST_F(PageHeapTest, ZeroedMeansEveryByte) {
@@ -871,6 +895,7 @@ class InterruptingKernel final : public Kernel {
     return kernel_.MakeReadable(start, bytes);
   }
   int Commit(void* start, size_t bytes) override { return kernel_.Commit(start, bytes); }
+  int Populate(void* start, size_t bytes) override { return kernel_.Populate(start, bytes); }
   int Release(void* start, size_t bytes) override {
     during_release();
     return kernel_.Release(start, bytes);

@@ -87,9 +87,9 @@ TEST_F(Placement, RangesThatAreNone) {
 }
 
 TEST_F(Placement, FreeBytesFollowSysfs) {
-  EXPECT_EQ(calls_.free_bytes(NodeId{1023}), 0u);
-  EXPECT_EQ(calls_.free_bytes(NodeId{-1}), 0u);
-  EXPECT_EQ(calls_.free_bytes(NodeId{INT32_MIN}), 0u);
+  EXPECT_EQ(calls_.free_bytes(NodeId{1023}), UINT64_MAX);
+  EXPECT_EQ(calls_.free_bytes(NodeId{-1}), UINT64_MAX);
+  EXPECT_EQ(calls_.free_bytes(NodeId{INT32_MIN}), UINT64_MAX);
   if (access("/sys/devices/system/node/node0/meminfo", R_OK) == 0) {
     EXPECT_GT(calls_.free_bytes(NodeId{0}), kBytes);
   }

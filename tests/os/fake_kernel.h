@@ -17,7 +17,17 @@ namespace numaheap {
 
 class FakeKernel final : public Kernel {
  public:
-  enum Call { kReserve, kMakeReadable, kCommit, kRelease, kAdvise, kSetPolicy, kInterrupt, kCalls };
+  enum Call {
+    kReserve,
+    kMakeReadable,
+    kCommit,
+    kPopulate,
+    kRelease,
+    kAdvise,
+    kSetPolicy,
+    kInterrupt,
+    kCalls
+  };
 
   // How often the call was made, refused ones included.
   int count(Call call) const { return counts_[call]; }
@@ -66,6 +76,10 @@ class FakeKernel final : public Kernel {
     const int error = Refusal(kCommit, bytes);
     return error ? error : real_.Commit(start, bytes);
   }
+  int Populate(void* start, size_t bytes) override {
+    const int error = Refusal(kPopulate, bytes);
+    return error ? error : real_.Populate(start, bytes);
+  }
   int Release(void* start, size_t bytes) override {
     if (const int error = Refusal(kRelease, bytes)) return error;
     released_bytes_ += bytes;
@@ -105,7 +119,7 @@ class FakeKernel final : public Kernel {
   std::array<std::atomic<int>, kCalls> counts_ = {};
   std::array<int, kCalls> fail_from_ = {};
   std::array<size_t, kCalls> largest_ = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX,
-                                         SIZE_MAX, SIZE_MAX, SIZE_MAX};
+                                         SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
   int fail_once_ = 0;
   int error_ = ENOMEM;
   std::atomic<uint64_t> now_ms_{1'000'000};

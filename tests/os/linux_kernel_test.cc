@@ -322,7 +322,7 @@ constexpr PlacementCalls kFakePlacement = {
           return EPERM;
         },
     // As in a machine whose only node with memory is node 3.
-    .free_bytes = [](NodeId node) { return node == NodeId{3} ? uint64_t{12345} : 0; },
+    .free_bytes = [](NodeId node) { return node == NodeId{3} ? uint64_t{12345} : UINT64_MAX; },
     .page_nodes = [](const void* const*, size_t, int*) { return ENOSYS; },
 };
 
