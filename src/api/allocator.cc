@@ -1,6 +1,7 @@
 #include "src/api/allocator.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -355,11 +356,32 @@ void* Allocator::Handed(void* block, const void* caller) {
 }
 
 bool Allocator::SetThreadNode(NodeId node) {
+  if (!started()) return node == kNoNode;
   NodeHeap* heap = node == kNoNode ? nullptr : HeapOnNode(node);
   if (heap == nullptr && node != kNoNode) return false;
+  const int change = (heap != nullptr) - (thread_heap != nullptr);
   thread_heap = heap;
-  cached_sizes = heap == nullptr ? kAllCachedSizes : 0;
+  LockHolder holder(start_lock_);
+  if (heap != nullptr && !has_thread_key_) {
+    // Called when the thread ends. Without a key the fast path stays closed for good.
+    has_thread_key_ =
+        pthread_key_create(&thread_key_, [](void*) { allocator.SetThreadNode(kNoNode); }) == 0;
+  }
+  if (has_thread_key_) pthread_setspecific(thread_key_, heap);
+  threads_with_node_ += change;
+  if (threads_with_node_ > 0) {
+    cache_.CloseFastPath();
+  } else {
+    cache_.OpenFastPath();
+  }
   return true;
+}
+
+void Allocator::ResetInChild() {
+  background_.ResetInChild();
+  LockHolder holder(start_lock_);
+  threads_with_node_ = thread_heap != nullptr;  // of the threads, this one alone is here
+  if (threads_with_node_ == 0) cache_.OpenFastPath();
 }
 
 NodeId Allocator::ThreadNode() const {

@@ -10,6 +10,8 @@
 // errno to their callers.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstddef>
 
@@ -79,7 +81,7 @@ class Allocator {
 
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void ResetInChild() { background_.ResetInChild(); }
+  void ResetInChild();
 
  private:
   enum State : int { kNone, kBooted, kStarted };
@@ -122,6 +124,11 @@ class Allocator {
   NodeHeaps heaps_{kernel_, space_};
   CpuCache cache_{kernel_, heaps_, fast_path};
   Background background_;
+
+  // Threads that have a node of their own, and what tells when one of them ends.
+  int threads_with_node_ ABSL_GUARDED_BY(start_lock_) = 0;
+  bool has_thread_key_ ABSL_GUARDED_BY(start_lock_) = false;
+  pthread_key_t thread_key_ ABSL_GUARDED_BY(start_lock_) = 0;
 
   // Constant once booted.
   NodeHeap* first_heap_ = nullptr;

@@ -11,8 +11,6 @@ constinit CpuSlab* const no_slabs[2] = {&no_slab, &no_slab};
 
 }  // namespace
 
-constinit thread_local size_t cached_sizes = kAllCachedSizes;
-
 // On a cache line of its own: everybody reads it.
 alignas(64) constinit FastPath fast_path{0, no_slabs + 2};
 

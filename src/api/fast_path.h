@@ -12,15 +12,9 @@
 
 namespace numaheap {
 
-// Usable from the first instruction of the process on: before start and in the locked mode it leads
-// to slabs of zeros, which send every caller out of line.
+// Usable from the first instruction of the process on: before start, in the locked mode and while a
+// thread has a node of its own it leads to slabs of zeros, which send every caller out of line.
 [[gnu::visibility("hidden")]] extern constinit FastPath fast_path;
-
-// Smaller sizes come out of the CPU's cache in this thread: all in the first part of the size
-// table, or none (0) while the thread has a node of its own (numaheap_set_thread_node).
-[[gnu::visibility("hidden"),
-  gnu::tls_model("initial-exec")]] extern constinit thread_local size_t cached_sizes;
-inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
 
 // `caller`: who called the allocator from outside; see Background. Null with errno ENOMEM when
 // memory has run out.
@@ -32,12 +26,9 @@ inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
 // A block from the CPU's cache, or null.
 [[gnu::always_inline]] inline void* PopCached(size_t size) {
   // Twice, so that each of the two ways has one comparison less.
-  if (size < cached_sizes) [[likely]] {
-    if (size > SizeMap::kFineLimit) __builtin_unreachable();
+  if (size <= SizeMap::kFineLimit) [[likely]]
     return SlabPop(fast_path, kSizeMap.ClassOf(size));
-  }
-  if (size > kMaxSmallSize || cached_sizes == 0) return nullptr;
-  return SlabPop(fast_path, kSizeMap.ClassOf(size));
+  return size <= kMaxSmallSize ? SlabPop(fast_path, kSizeMap.ClassOf(size)) : nullptr;
 }
 
 [[gnu::always_inline]] inline void* Malloc(size_t size) {
@@ -50,7 +41,7 @@ inline constexpr size_t kAllCachedSizes = SizeMap::kFineLimit + 1;
 [[gnu::always_inline]] inline void* MallocAligned(size_t size, size_t alignment) {
   if (alignment <= kMinAlignment) return Malloc(size);
   const SizeClass c = kSizeMap.ClassOf(size, alignment);
-  if (c != kNoClass && cached_sizes != 0) {
+  if (c != kNoClass) {
     if (void* block = SlabPop(fast_path, c)) [[likely]]
       return block;
   }

@@ -37,8 +37,10 @@ NUMAHEAP_API void* numaheap_malloc_interleaved(size_t size);
 
 /* Makes the calling thread allocate from the heap of kernel node `node` wherever it runs, and from
  * the nearest other node only when that is full; -1, with which every thread begins, is the node of
- * the CPU that runs it. Such allocations go past the CPU caches and cost more. Returns 0, or EINVAL
- * when there is no such heap or this process may not use that node; then nothing changes. */
+ * the CPU that runs it. Such allocations go past the CPU caches and cost more, and as long as any
+ * thread has a node of its own, malloc and free take a longer way in all of them. Returns 0, or
+ * EINVAL when there is no such heap, this process may not use that node, or the library's
+ * constructor has not run yet; then nothing changes. */
 NUMAHEAP_API int numaheap_set_thread_node(int node);
 
 /* What numaheap_set_thread_node set for the calling thread, or -1. */

@@ -3,7 +3,9 @@
 //
 // The fast path (SlabPop, SlabPush on FastPath) never comes here. In the rseq mode slabs change by
 // restartable sequences; in the locked mode, for kernels and sandboxes without them, FastPath leads
-// nowhere and every operation comes here and takes the CPU's lock.
+// nowhere and every operation comes here and takes the CPU's lock. In the rseq mode it can be
+// closed for a while; operations then come here, too, and use the slabs by a path of this object's
+// own.
 //
 // Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is
 // left, else from classes that were not used since the hand last passed them (second chance).
@@ -47,6 +49,10 @@ class CpuCache {
   static size_t RecordBytes(int cpus);
 
   bool uses_rseq() const { return uses_rseq_; }
+
+  // Sends every allocation and free here, and no longer. For one thread at a time.
+  void CloseFastPath();
+  void OpenFastPath();
 
   // A block of class `c` from the node of the CPU that runs the caller, or, when that is full, from
   // the next one. Null when no node has memory.
@@ -144,6 +150,7 @@ class CpuCache {
   Kernel& kernel_;
   NodeHeaps& heaps_;
   FastPath& fast_;
+  FastPath own_{0, nullptr};
 
   // Constant after Open().
   const Topology* topology_ = nullptr;

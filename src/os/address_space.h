@@ -8,7 +8,7 @@
 //
 // Each range holds the records of its own heap in front of the pages they describe, so one mbind
 // per range places both. Areas are committed from their start in large steps: a range costs about
-// ten mappings, however large it grows.
+// six mappings, however large it grows.
 //
 // Constructed once by the composition root. HomeOf() and the areas' bounds may be read by any
 // thread; growing an area needs the owning heap's lock.

@@ -381,6 +381,130 @@ TEST(OnNodeTest, TooLarge) {
   }
 }
 
+// Allocates every kind of block and expects all of it from `node`, wherever this thread runs.
+void ExpectAllFrom(int node) {
+  for (int cpu : UsableCpus()) {
+    const PinnedTo pin(cpu);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 500; ++i) {
+      for (size_t size : {size_t{1}, size_t{100}, size_t{2000}, size_t{300'000}}) {
+        blocks.push_back(Malloc(size));
+        ASSERT_EQ(OwnerOf(blocks.back()).node, node) << size << " bytes on CPU " << cpu;
+      }
+      blocks.push_back(calloc(1, 64));
+      blocks.push_back(aligned_alloc(256, 1000));
+      blocks.push_back(new char[33]);
+      for (size_t k = blocks.size() - 3; k < blocks.size(); ++k) {
+        ASSERT_EQ(OwnerOf(blocks[k]).node, node);
+      }
+      delete[] static_cast<char*>(blocks.back());
+      blocks.pop_back();
+    }
+    for (void* block : blocks) Free(block);
+  }
+}
+
+// The node of the CPU that runs the caller.
+int NodeHere() {
+  void* block = Malloc(48);
+  const int node = OwnerOf(block).node;
+  Free(block);
+  return node;
+}
+
+TEST(ThreadNodeTest, AllComesFromIt) {
+  EXPECT_EQ(numaheap_thread_node(), -1);
+  for (const Node& node : Snapshot()) {
+    if (node.node < 0) continue;
+    errno = kMark;
+    ASSERT_EQ(numaheap_set_thread_node(node.node), 0);
+    EXPECT_EQ(errno, kMark);
+    EXPECT_EQ(numaheap_thread_node(), node.node);
+    ExpectAllFrom(node.node);
+  }
+  ASSERT_EQ(numaheap_set_thread_node(-1), 0);
+  EXPECT_EQ(numaheap_thread_node(), -1);
+  if (!HasTwoNodes()) return;
+  const PinnedTo pin(UsableCpus()[1]);
+  EXPECT_EQ(NodeHere(), 1) << "again that of the CPU";
+}
+
+TEST(ThreadNodeTest, OtherThreadsKeepToTheirCpus) {
+  if (!HasTwoNodes()) GTEST_SKIP() << "needs two nodes";
+  ASSERT_EQ(numaheap_set_thread_node(0), 0);
+  std::thread([] {
+    EXPECT_EQ(numaheap_thread_node(), -1);
+    const PinnedTo pin(UsableCpus()[1]);
+    for (int i = 0; i < 1000; ++i) ASSERT_EQ(NodeHere(), 1);
+    // Ends with a node of its own, which counts for nobody else.
+    EXPECT_EQ(numaheap_set_thread_node(0), 0);
+  }).join();
+  EXPECT_EQ(numaheap_thread_node(), 0);
+  ASSERT_EQ(numaheap_set_thread_node(-1), 0);
+  const PinnedTo pin(UsableCpus()[1]);
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(NodeHere(), 1);
+}
+
+TEST(ThreadNodeTest, AChildKeepsItsThreadsNode) {
+  const int node = (Snapshot().end() - 1)->node;
+  ASSERT_EQ(numaheap_set_thread_node(node), 0);
+  EXPECT_EXIT(
+      {
+        const bool kept = numaheap_thread_node() == node && NodeHere() == node;
+        numaheap_set_thread_node(-1);
+        Free(Malloc(100));
+        _exit(kept ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+  ASSERT_EQ(numaheap_set_thread_node(-1), 0);
+}
+
+TEST(ThreadNodeTest, MissingNodesChangeNothing) {
+  const int there = (Snapshot().end() - 1)->node;
+  ASSERT_EQ(numaheap_set_thread_node(there), 0);
+  for (int node : {-2, INT_MIN, there + 1, 100'000, INT_MAX}) {
+    EXPECT_EQ(numaheap_set_thread_node(node), EINVAL) << node;
+    EXPECT_EQ(numaheap_thread_node(), there);
+  }
+  ASSERT_EQ(numaheap_set_thread_node(-1), 0);
+}
+
+// ---- Who freed whose memory --------------------------------------------------------------------
+
+// Bytes that were freed on CPUs of one node and belonged to another's heap.
+uint64_t FreedBytes(int from, int home) {
+  Node nodes[8];
+  uint64_t freed[64] = {};
+  numaheap_snapshot_t snapshot = {};
+  snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
+  snapshot.node_capacity = 8;
+  snapshot.nodes = nodes;
+  snapshot.freed_bytes = freed;
+  EXPECT_EQ(numaheap_snapshot(&snapshot), 0);
+  uint32_t i = 0, j = 0;
+  while (i + 1 < snapshot.node_count && nodes[i].node != from) ++i;
+  while (j + 1 < snapshot.node_count && nodes[j].node != home) ++j;
+  return freed[i * 8 + j];
+}
+
+TEST(FreedBytesTest, EveryPairIsExact) {
+  if (!HasTwoNodes()) GTEST_SKIP() << "needs two nodes";
+  for (int from : {0, 1}) {
+    for (int home : {0, 1}) {
+      void* blocks[300];
+      uint64_t bytes = 0;
+      for (int i = 0; i < 300; ++i) {
+        blocks[i] = numaheap_malloc_onnode(i % 100 == 0 ? kMiB : size_t{16} << i % 10, home);
+        bytes += malloc_usable_size(blocks[i]);
+      }
+      const PinnedTo pin(UsableCpus()[static_cast<size_t>(from)]);
+      const uint64_t before = FreedBytes(from, home);
+      for (void* block : blocks) Free(block);
+      EXPECT_EQ(FreedBytes(from, home) - before, bytes) << from << " " << home;
+    }
+  }
+}
+
 TEST(InterleavedTest, HasAHeapOfItsOwn) {
   free(numaheap_malloc_interleaved(100));
   numaheap_release_memory();
