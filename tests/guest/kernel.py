@@ -1,6 +1,7 @@
 """Debian's kernel for virtual machines: unpacked, not installed, and kept between runs."""
 
 import fcntl
+import os
 import pathlib
 import re
 import subprocess
@@ -21,6 +22,19 @@ def _run(*command, cwd=None):
     return result.stdout
 
 
+def _fetch(directory):
+    """Downloads the package and unpacks its boot directory into `directory`."""
+    depends = re.search(r"Depends: (linux-image-\S+)", _run("apt-cache", "depends", _METAPACKAGE))
+    if depends is None:
+        raise KernelMissing(f"apt-cache does not know {_METAPACKAGE}")
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        # The sandbox user of apt can't write there, and says so at length.
+        _run("apt-get", "-o", "APT::Sandbox::User=", "download", depends[1], cwd=scratch)
+        package = next(pathlib.Path(scratch).glob("*.deb"))
+        _run("dpkg-deb", "-x", str(package), scratch)
+        pathlib.Path(scratch, "boot").rename(directory / "boot")
+
+
 def _unpacked(directory):
     return sorted(directory.glob("boot/vmlinuz-*"))
 
@@ -32,14 +46,11 @@ def image(directory):
     with open(directory / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _unpacked(directory):
-            depends = re.search(r"Depends: (linux-image-\S+)",
-                                _run("apt-cache", "depends", _METAPACKAGE))
-            if depends is None:
-                raise KernelMissing(f"apt-cache does not know {_METAPACKAGE}")
-            with tempfile.TemporaryDirectory(dir=directory) as scratch:
-                # The sandbox user of apt can't write there, and says so at length.
-                _run("apt-get", "-o", "APT::Sandbox::User=", "download", depends[1], cwd=scratch)
-                package = next(pathlib.Path(scratch).glob("*.deb"))
-                _run("dpkg-deb", "-x", str(package), scratch)
-                pathlib.Path(scratch, "boot").rename(directory / "boot")
+            try:
+                _fetch(directory)
+            except KernelMissing:  # the package lists are empty or too old
+                if os.geteuid() != 0:
+                    raise
+                _run("apt-get", "update")
+                _fetch(directory)
     return _unpacked(directory)[-1]
