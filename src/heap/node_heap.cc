@@ -119,7 +119,7 @@ void NodeHeap::ReceiveRemote(void* const* blocks, int n) {
   counters_.frees_remote.Add(static_cast<uint64_t>(n));
   while (!remote_.Put(blocks, n)) {
     if (SweepRemote() > 0) continue;
-    // No memory for the ring: straight to the spans.
+    // No memory to keep them in: straight to the spans.
     for (int i = 0; i < n; ++i) {
       central(map().ClassAt(map().PageOf(blocks[i]))).InsertBatch(&blocks[i], 1);
     }
