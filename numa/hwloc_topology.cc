@@ -354,24 +354,6 @@ TopologyArrays DealOut(hwloc_topology_t hwloc, int cpu_limit, const std::vector<
   return out;
 }
 
-void ServeFromAllowed(TopologyArrays* topology) {
-  const Topology view = topology->View();
-  for (CpuInfo& cpu : topology->cpus) {
-    if (view.nodes[cpu.node.value].allowed) continue;
-    NodeId best = kNoNode;
-    for (int node = 0; node < view.node_limit; ++node) {
-      if (!view.nodes[node].present || !view.nodes[node].allowed) continue;
-      const auto cost = [&](NodeId to) {
-        return std::pair(view.Distance(cpu.node, to), !view.nodes[to.value].has_cpus);
-      };
-      if (best == kNoNode || cost({node}) < cost(best)) best = {node};
-    }
-    if (best != kNoNode) cpu.node = best;
-  }
-  for (NodeInfo& node : topology->nodes) node.has_cpus = false;
-  MarkNodesWithCpus(topology);
-}
-
 TopologyArrays LoadTopology(const char* synthetic, int cpu_limit) {
   if (cpu_limit < 1) throw std::invalid_argument("a machine has at least one CPU");
   if (synthetic != nullptr) return LoadSynthetic(synthetic, cpu_limit);
@@ -379,7 +361,6 @@ TopologyArrays LoadTopology(const char* synthetic, int cpu_limit) {
   TopologyArrays machine = ReadMachine(hwloc.get(), cpu_limit);
   PlaceOfflineCpus(&machine);
   KeepAllowedByKernel(&machine);
-  ServeFromAllowed(&machine);
   return machine;
 }
 

@@ -52,9 +52,6 @@ TopologyArrays ReadMachine(hwloc_topology_t hwloc, int cpu_limit);
 // present, whatever its memory.
 TopologyArrays DealOut(hwloc_topology_t hwloc, int cpu_limit, const std::vector<bool>& online);
 
-// Lets CPUs of nodes that this process may not use be served by the nearest node that it may.
-void ServeFromAllowed(TopologyArrays* topology);
-
 // The topology of this machine if `synthetic` is null, else DealOut over hwloc's reading of it.
 TopologyArrays LoadTopology(const char* synthetic, int cpu_limit);
 

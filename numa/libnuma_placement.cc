@@ -14,6 +14,7 @@
 #include "numa/node_mask.h"
 #include "numa/node_meminfo.h"
 #include "numa/node_reserve.h"
+#include "numa/numa_maps.h"
 
 namespace numaheap {
 namespace {
@@ -26,6 +27,8 @@ int ErrnoOf(Call call) {
   errno = saved;
   return result;
 }
+
+constexpr int kStaticNodes = 1 << 15;  // MPOL_F_STATIC_NODES of linux/mempolicy.h
 
 int ModeOf(Policy policy) {
   switch (policy) {
@@ -48,8 +51,8 @@ int BindRange(void* start, size_t bytes, Policy policy, const NodeId* nodes, int
     if (!mask.Add(nodes[i])) return EINVAL;
   }
   return ErrnoOf([&] {
-    return mbind(start, bytes, ModeOf(policy), mask.words(), NodeMask::kMaxNodeArgument,
-                 MPOL_MF_MOVE);
+    return mbind(start, bytes, ModeOf(policy) | kStaticNodes, mask.words(),
+                 NodeMask::kMaxNodeArgument, MPOL_MF_MOVE);
   });
 }
 
@@ -83,9 +86,34 @@ uint64_t FreeBytes(NodeId node) {
   return bytes > reserve ? bytes - reserve : 0;
 }
 
-int PageNodes(const void* const* addresses, size_t count, int* status) {
+int PageNodes(const void* const* pages, size_t count, int* nodes) {
   return ErrnoOf(
-      [&] { return move_pages(0, count, const_cast<void**>(addresses), nullptr, status, 0); });
+      [&] { return move_pages(0, count, const_cast<void**>(pages), nullptr, nodes, 0); });
+}
+
+int MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) {
+  constexpr size_t kAtOnce = 256;
+  int to[kAtOnce];
+  std::fill(to, to + kAtOnce, node.value);
+  int error = 0;
+  for (size_t done = 0; done < count && error == 0;) {
+    const size_t here = std::min(count - done, kAtOnce);
+    // More than 0 is the number of pages that stayed; which ones, their statuses tell.
+    error = ErrnoOf([&] {
+      return move_pages(0, here, const_cast<void**>(pages + done), to, nodes + done, MPOL_MF_MOVE);
+    });
+    done += here;
+  }
+  return error;
+}
+
+int MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                uint64_t* elsewhere) {
+  NodeBytes all;
+  const int error = ReadNumaMaps(start, bytes, &all);
+  if (error != 0) return error;
+  for (int i = 0; i < kMaxNodes; ++i) *(i == node.value ? there : elsewhere) += all.on[i];
+  return 0;
 }
 
 }  // namespace
@@ -98,7 +126,11 @@ void ReadNodeReserves() {
 }
 
 PlacementCalls LibnumaPlacement() {
-  return {.bind_range = BindRange, .free_bytes = FreeBytes, .page_nodes = PageNodes};
+  return {.bind_range = BindRange,
+          .free_bytes = FreeBytes,
+          .page_nodes = PageNodes,
+          .move_pages = MovePages,
+          .mapped_bytes = MappedBytes};
 }
 
 }  // namespace numaheap

@@ -11,14 +11,14 @@ namespace numaheap {
 
 struct NodeInfo {
   bool present = false;   // the node exists and has memory
-  bool allowed = false;   // this process may allocate from it (cpuset, mems_allowed)
+  bool allowed = false;   // when it was read: this process may allocate from it (cpuset)
   bool has_cpus = false;  // false: memory-only (an expander), never picked as a local node
   uint64_t memory_bytes = 0;
 };
 
 struct CpuInfo {
   bool online = false;
-  NodeId node;                // nearest node that has memory; always a present node
+  NodeId node;                // nearest node that has memory, allowed or not; a present node
   uint16_t cache_domain = 0;  // index of the last-level cache within the node, dense from 0
 };
 

@@ -107,6 +107,19 @@ inline constexpr NodeMetric kNodeMetrics[] = {
       "Times the kernel refused to let it grow."},
      "",
      {{Field<&NodeSnapshot::failed_growths>}}},
+    {{"numaheap_node_usable", MetricKind::kGauge, "1 or 0",
+      "Whether the process may use the node's memory (its cpuset and placement.use_memory_only)."},
+     "",
+     {{Field<&NodeSnapshot::usable>}}},
+    {{"numaheap_audited_pages_total", MetricKind::kCounter, "pages of 4 KiB",
+      "Samples of the memory behind the heap: on its node, or away on another."},
+     "located",
+     {{Field<&NodeSnapshot::audited_home_pages>, "home"},
+      {Field<&NodeSnapshot::audited_away_pages>, "away"}}},
+    {{"numaheap_healed_pages_total", MetricKind::kCounter, "pages of 4 KiB",
+      "Pages found away that were moved home (placement.heal)."},
+     "",
+     {{Field<&NodeSnapshot::healed_pages>}}},
 };
 
 // A metric with a sample for each pair of heaps, from an array of the snapshot.

@@ -110,6 +110,7 @@ void Allocator::Start() {
     Say(message);
   }
   if (topology_ == nullptr) return;
+  SetUsable([this](NodeId node) { return topology_->nodes[node.value].allowed; });
   Place();
   heaps_.ForEach(
       [this](NodeHeap& heap) { heap.SetCacheDomains(CountCacheDomains(*topology_, heap.node())); });
@@ -191,10 +192,32 @@ const Topology* Allocator::SingleNodeTopology() {
   return topology;
 }
 
+template <typename Allowed>
+bool Allocator::SetUsable(Allowed allowed) {
+  const auto is_usable = [&](NodeId node) { return IsWanted(node) && allowed(node); };
+  bool any = false, changed = false;
+  heaps_.ForEach([&](NodeHeap& heap) { any |= heap.node() != kNoNode && is_usable(heap.node()); });
+  if (!any) return false;
+  heaps_.ForEach([&](NodeHeap& heap) {
+    if (heap.node() == kNoNode) return;
+    const bool usable = is_usable(heap.node());
+    changed |= usable != heap.usable();
+    heap.SetUsable(usable);
+  });
+  return changed;
+}
+
+bool Allocator::IsWanted(NodeId node) const {
+  if (node.value >= topology_->node_limit) return false;  // the first heap's, not a synthetic one
+  const NodeInfo& info = topology_->nodes[node.value];
+  return info.present &&
+         (info.has_cpus || settings_.placement_use_memory_only != UseMemoryOnly::kNever);
+}
+
 void Allocator::Place() {
   if (topology_->synthetic) {
     placement_mode_ = NUMAHEAP_PLACEMENT_SYNTHETIC;
-  } else if (topology_->CountNodes() == 1) {
+  } else if (!HasRealNodes()) {
     placement_mode_ = NUMAHEAP_PLACEMENT_SINGLE_NODE;
   } else if (settings_.placement_policy == PlacementPolicy::kFirstTouch) {
     placement_mode_ = NUMAHEAP_PLACEMENT_FIRST_TOUCH;
@@ -211,10 +234,10 @@ void Allocator::Place() {
 }
 
 void Allocator::PlaceHeap(NodeHeap& heap) {
-  if (placement_mode_ != NUMAHEAP_PLACEMENT_PREFERRED &&
-      placement_mode_ != NUMAHEAP_PLACEMENT_BIND) {
-    return;
-  }
+  const bool bind = placement_mode_ == NUMAHEAP_PLACEMENT_BIND;
+  if (!bind && placement_mode_ != NUMAHEAP_PLACEMENT_PREFERRED) return;
+  // Once: the kernel remembers. What this process may not use, it places where it may.
+  if (!heap.usable() || !heap.SetPlaced()) return;
   char* start = reinterpret_cast<char*>(&heap);
   const size_t bytes = space_.range_bytes();
   int error = 0;
@@ -222,14 +245,11 @@ void Allocator::PlaceHeap(NodeHeap& heap) {
     NodeId nodes[64];  // more are left out: pages interleave over the first of them
     int count = 0;
     for (int i = 0; i < topology_->node_limit && count < 64; ++i) {
-      if (MayUse({i})) nodes[count++] = {i};
+      if (IsWanted({i})) nodes[count++] = {i};
     }
     error = kernel_.SetPolicy(start, bytes, Policy::kInterleave, nodes, count);
   } else {
     const NodeId node = heap.node();
-    // What this process may not use, the kernel places where it may.
-    if (!MayUse(node)) return;
-    const bool bind = placement_mode_ == NUMAHEAP_PLACEMENT_BIND;
     error = kernel_.SetPolicy(start, bytes, bind ? Policy::kBind : Policy::kPreferred, &node, 1);
     if (error == 0 && bind) heap.pages().CheckNodeBeforeGrowth(node);
   }
@@ -256,14 +276,7 @@ ptrdiff_t Allocator::ChooseRseqOffset() {
 NodeHeap* Allocator::HeapOnNode(NodeId node) {
   NodeHeap* heap = Boot() ? heaps_.heap(node) : nullptr;
   if (heap == nullptr || !started()) return heap;
-  return MayUse(node) ? heap : nullptr;
-}
-
-bool Allocator::MayUse(NodeId node) const {
-  if (node.value >= topology_->node_limit) return false;  // not in a synthetic topology
-  const NodeInfo& info = topology_->nodes[node.value];
-  return info.allowed &&
-         (info.has_cpus || settings_.placement_use_memory_only != UseMemoryOnly::kNever);
+  return heap->usable() ? heap : nullptr;
 }
 
 NodeHeap* Allocator::InterleavedHeap() {
@@ -304,7 +317,7 @@ void* Allocator::AllocateZeroed(size_t size, const void* caller) {
   return block == nullptr || zeroed ? block : memset(block, 0, size);
 }
 
-void* Allocator::AllocateOnHeap(NodeHeap& heap, size_t size) {
+void* Allocator::TakeFrom(NodeHeap& heap, size_t size) {
   if (size > kMaxSize) return nullptr;
   if (size > kMaxSmallSize) {
     bool zeroed;
@@ -325,7 +338,7 @@ NodeHeap& Allocator::LocalHeap() {
 
 void* Allocator::AllocateSmall(SizeClass c) {
   if (thread_heap != nullptr) return cache_.AllocatePast(*thread_heap, c);
-  return started() ? cache_.Allocate(c) : AllocateOnHeap(*first_heap_, kSizeMap[c].size);
+  return started() ? cache_.Allocate(c) : TakeFrom(*first_heap_, kSizeMap[c].size);
 }
 
 void* Allocator::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
@@ -450,13 +463,15 @@ size_t Allocator::ReleaseMemory() {
   if (!Boot()) return 0;
   if (started()) cache_.DrainAll();
   size_t released = 0;
-  heaps_.ForEach([&](NodeHeap& heap) {
-    if (started()) cache_.DeliverRemoteFrees(heap);
-    heap.SweepRemote();
-    heap.FlushTransferCaches(/*only_unused=*/false);
-    released += heap.ReleaseIdle(UINT64_MAX, SIZE_MAX);
-  });
+  heaps_.ForEach([&](NodeHeap& heap) { released += Empty(heap); });
   return released;
+}
+
+size_t Allocator::Empty(NodeHeap& heap) {
+  if (started()) cache_.DeliverRemoteFrees(heap);
+  heap.SweepRemote();
+  heap.FlushTransferCaches(/*only_unused=*/false);
+  return heap.ReleaseIdle(UINT64_MAX, SIZE_MAX);
 }
 
 void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused) {
@@ -468,19 +483,41 @@ void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unus
     heap.FlushTransferCaches(/*only_unused=*/true);
   }
   heap.ReleaseIdle(cutoff_ms, SIZE_MAX);
+  if (HasRealNodes() && heap.node() != kNoNode) heap.AuditLocations(settings_.placement_heal);
+}
+
+void Allocator::WatchCpuset(uint64_t period_ms) {
+  const uint64_t now_ms = kernel_.NowMs();
+  uint64_t at_ms = watch_at_ms_.load(std::memory_order_relaxed);
+  if (!started() || !HasRealNodes() || now_ms < at_ms ||
+      !watch_at_ms_.compare_exchange_strong(at_ms, now_ms + period_ms)) {
+    return;
+  }
+  // Not /proc/self: the first thread may have ended.
+  const IdListFile allowed("/proc/thread-self/status", "Mems_allowed_list:");
+  if (allowed.highest() < 0) return;
+  LockHolder holder(start_lock_);
+  if (SetUsable([&](NodeId node) { return allowed.Has(node.value); })) {
+    heaps_.ForEach([this](NodeHeap& heap) { PlaceHeap(heap); });
+    cache_.Rehome();
+  }
+  // Its own thread may never have started.
+  heaps_.ForEach([this](NodeHeap& heap) {
+    if (!heap.usable()) Empty(heap);
+  });
 }
 
 // ---- Snapshot ----------------------------------------------------------------------------------
 
-void Allocator::FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out) {
+void Allocator::FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node_snapshot_t* out) {
   const PageHeapStats pages = heap.page_stats();
   const CacheTotals cached = started() ? cache_.Totals(heap.node()) : CacheTotals();
   HeapCounters& counters = heap.counters();
   *out = {};
   out->node = heap.node().value;
-  if (topology_ != nullptr) {
-    for (int cpu = 0; cpu < topology_->cpu_limit; ++cpu) {
-      out->cpus += topology_->cpus[cpu].online && topology_->cpus[cpu].node == heap.node();
+  if (started()) {
+    for (int cpu = 0; cpu <= online.highest(); ++cpu) {
+      out->cpus += online.Has(cpu) && &cache_.HeapOf({cpu}) == &heap;
     }
   }
   out->reserved_bytes = heap.range().heap.reserved_bytes();
@@ -504,6 +541,10 @@ void Allocator::FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out) {
   out->scavenged_bytes = pages.scavenged_bytes;
   out->growths = pages.growths;
   out->failed_growths = pages.failed_growths;
+  out->usable = heap.usable();
+  out->audited_home_pages = heap.audit().home_pages();
+  out->audited_away_pages = heap.audit().away_pages();
+  out->healed_pages = heap.audit().healed_pages();
 }
 
 uint64_t Allocator::FreedBytes(NodeHeap& from, NodeHeap& home) {

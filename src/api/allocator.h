@@ -22,6 +22,7 @@
 #include "src/cache/cpu_cache.h"
 #include "src/heap/node_heaps.h"
 #include "src/os/address_space.h"
+#include "src/os/id_list.h"
 #include "src/os/linux_kernel.h"
 #include "src/settings/settings.h"
 
@@ -41,7 +42,9 @@ class Allocator {
   // `size` bytes of zeros.
   void* AllocateZeroed(size_t size, const void* caller);
   // From that heap or not at all.
-  void* AllocateOnHeap(NodeHeap& heap, size_t size);
+  void* AllocateOn(NodeHeap& heap, size_t size, const void* caller) {
+    return Handed(TakeFrom(heap, size), caller);
+  }
 
   // `operation`: what the program called, for the message when `ptr` is no block.
   void Free(void* ptr, const char* operation);
@@ -71,9 +74,14 @@ class Allocator {
   numaheap_node_snapshot_t SumOfNodes();
 
   // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
-  // `drain_unused` empties caches that have rested since the last such round, and releases what has
-  // been idle since `cutoff_ms`.
+  // `drain_unused` empties caches that have rested since the last such round, releases what has
+  // been idle since `cutoff_ms`, and audits where pages lie.
   void ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused);
+
+  // Looks whether the cpuset has changed. Heaps of nodes that were lost hand nothing out from then
+  // on, their CPUs are served by others and what they have free is released; those that came back
+  // go on as before. By any scavenger's thread, at least `period_ms` apart.
+  void WatchCpuset(uint64_t period_ms);
 
   const Settings& settings() const { return settings_; }
   Kernel& kernel() { return kernel_; }
@@ -97,14 +105,25 @@ class Allocator {
   void ReadSettings();
   const Topology* FindTopology();
   const Topology* SingleNodeTopology();
+  // Makes the heaps usable whose nodes `allowed(NodeId)` allows and the settings want. If there are
+  // none all stays as it is. True if that changed one.
+  template <typename Allowed>
+  bool SetUsable(Allowed allowed);
+  // Whether the settings want memory of the node to be used.
+  bool IsWanted(NodeId node) const;
   void Place();
+  // Whether memory lies where the kernel puts it, not where the settings make it up.
+  bool HasRealNodes() const {
+    return topology_ != nullptr && topology_->CountNodes() > 1 && !topology_->synthetic;
+  }
   void PlaceHeap(NodeHeap& heap);
-  // Whether this process may and, by its settings, does place memory on the node. Once started.
-  bool MayUse(NodeId node) const;
+  // Empties the caches of a heap and gives all that it has free back. Returns the bytes.
+  size_t Empty(NodeHeap& heap);
   ptrdiff_t ChooseRseqOffset();
 
   // The heap that the calling thread allocates from.
   NodeHeap& LocalHeap();
+  void* TakeFrom(NodeHeap& heap, size_t size);
   void* AllocateSmall(SizeClass c);
   void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
@@ -112,7 +131,8 @@ class Allocator {
   void* Handed(void* block, const void* caller);
   // The block that starts at `ptr`, or death: what it is not is said as of `operation`.
   Block BlockOrDie(const void* ptr, const char* operation, NodeHeap** home);
-  void FillNode(NodeHeap& heap, numaheap_node_snapshot_t* out);
+  // `online`: the CPUs that are.
+  void FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node_snapshot_t* out);
   void FillPairs(const numaheap_snapshot_t& snapshot);
   // What CPUs of the node of `from` have freed of `home`.
   uint64_t FreedBytes(NodeHeap& from, NodeHeap& home);
@@ -139,7 +159,9 @@ class Allocator {
   Settings settings_;
   NumaPlugin numa_ = {};
   const Topology* topology_ = nullptr;
-  uint32_t placement_mode_ = NUMAHEAP_PLACEMENT_SINGLE_NODE;
+
+  std::atomic<uint32_t> placement_mode_{NUMAHEAP_PLACEMENT_SINGLE_NODE};
+  std::atomic<uint64_t> watch_at_ms_{0};  // when the cpuset is looked at next
 };
 
 extern constinit Allocator allocator;
@@ -147,9 +169,10 @@ extern constinit Allocator allocator;
 template <typename Visit>
 void Allocator::ForEachNodeSnapshot(Visit visit) {
   if (!Boot()) return;
+  const IdListFile online("/sys/devices/system/cpu/online");
   const auto visit_heap = [&](NodeHeap& heap) {
     numaheap_node_snapshot_t node;
-    FillNode(heap, &node);
+    FillNode(heap, online, &node);
     visit(node);
   };
   if (NodeHeap* interleaved = heaps_.interleaved()) visit_heap(*interleaved);

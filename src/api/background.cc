@@ -96,6 +96,7 @@ void* Background::Run(void* argument) {
       self.TryToServe();
       next_try_ms = now_ms + kServeRetryMs;
     }
+    allocator.WatchCpuset(scavenger.period_ms());
     allocator.ScavengeNode(heap, scavenger.CutoffMs(now_ms), scavenger.TimeToDrain(now_ms));
     SleepMs(scavenger.period_ms());
   }

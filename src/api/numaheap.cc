@@ -8,8 +8,9 @@ using numaheap::allocator;
 
 namespace {
 
-void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap) {
-  void* block = heap == nullptr ? nullptr : allocator.AllocateOnHeap(*heap, size);
+void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap,
+                   const void* caller) {
+  void* block = heap == nullptr ? nullptr : allocator.AllocateOn(*heap, size, caller);
   if (block == nullptr) errno = heap == nullptr ? error_without_heap : ENOMEM;
   return block;
 }
@@ -19,11 +20,12 @@ void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap
 extern "C" {
 
 void* numaheap_malloc_onnode(size_t size, int node) {
-  return AllocateFrom(node < 0 ? nullptr : allocator.HeapOnNode({node}), size, EINVAL);
+  return AllocateFrom(node < 0 ? nullptr : allocator.HeapOnNode({node}), size, EINVAL,
+                      __builtin_return_address(0));
 }
 
 void* numaheap_malloc_interleaved(size_t size) {
-  return AllocateFrom(allocator.InterleavedHeap(), size, ENOMEM);
+  return AllocateFrom(allocator.InterleavedHeap(), size, ENOMEM, __builtin_return_address(0));
 }
 
 int numaheap_set_thread_node(int node) {

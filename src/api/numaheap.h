@@ -92,6 +92,12 @@ typedef struct numaheap_node_snapshot_t {
   uint64_t scavenged_bytes; /* returned to the kernel */
   uint64_t growths;         /* times the committed part grew */
   uint64_t failed_growths;  /* times the kernel refused it */
+  uint64_t usable;          /* 1, or 0 while the process may not use the node's memory */
+  /* Samples of the 4 KiB pages that hold this heap, once a second: those found on its node, those
+   * found on another, and those of them that were moved home. */
+  uint64_t audited_home_pages;
+  uint64_t audited_away_pages;
+  uint64_t healed_pages;
 } numaheap_node_snapshot_t;
 
 enum { NUMAHEAP_CACHE_BOOT = 0, NUMAHEAP_CACHE_RSEQ = 1, NUMAHEAP_CACHE_LOCKED = 2 };

@@ -67,7 +67,7 @@ bool CpuCache::Open(const Topology& topology, ptrdiff_t rseq_offset, size_t byte
   cpu_limit_ = topology.cpu_limit;
   bytes_per_cpu_ = static_cast<int64_t>(bytes_per_cpu);
   uses_rseq_ = rseq_offset != 0;
-  NodeHeap& heap = HeapOf(kernel_.CurrentCpu());
+  NodeHeap& heap = heaps_.Serving(NodeOf(kernel_.CurrentCpu()));
   const size_t limit = static_cast<size_t>(cpu_limit_);
   auto* cpus = heap.arena().Allocate(limit * sizeof(*cpus_));
   auto* slabs = heap.arena().Allocate((limit + 2) * sizeof(*slabs_));
@@ -97,11 +97,44 @@ void CpuCache::CloseFastPath() {
   if (uses_rseq_) fast_.rseq_offset.store(FakeRseqOffset(), std::memory_order_release);
 }
 
+NodeId CpuCache::NodeOf(CpuId cpu) const {
+  if (cpu.value >= topology_->cpu_limit) return {0};
+  const CpuInfo& info = topology_->cpus[cpu.value];
+  if (info.online || topology_->synthetic) return info.node;
+  // One that was off when the topology was read, or not there at all.
+  const NodeId node = kernel_.CurrentNode();
+  const bool is_here = kernel_.CurrentCpu() == cpu;
+  return is_here && heaps_.heap(node) != nullptr ? node : info.node;
+}
+
 NodeHeap& CpuCache::HeapOf(CpuId cpu) const {
-  NodeHeap* heap =
-      cpu.value < topology_->cpu_limit ? heaps_.heap(topology_->cpus[cpu.value].node) : nullptr;
-  for (int i = 0; heap == nullptr; ++i) heap = heaps_.Get(i);  // the first heap always exists
-  return *heap;
+  const PerCpu* present = At(cpu.value);
+  return present != nullptr ? present->heap : heaps_.Serving(NodeOf(cpu));
+}
+
+template <typename Visit>
+void CpuCache::ForEachRecord(Visit visit) const {
+  for (int i = 0; i < cpu_limit_; ++i) {
+    PerCpu* const first = At(i);
+    PerCpu* record = first;
+    while (record != nullptr) {
+      visit(*record);
+      record = record->other.load(std::memory_order_acquire);
+      if (record == first) break;
+    }
+  }
+}
+
+CpuCache::PerCpu& CpuCache::RecordOf(const BatchResult& moved, const void* block) const {
+  PerCpu* const first = At(moved.cpu);
+  CHECK(first != nullptr);
+  const NodeHeap* home = heaps_.HomeOf(block);
+  PerCpu* record = first;
+  while (&record->heap != home) {
+    record = record->other.load(std::memory_order_acquire);
+    CHECK(record != first);
+  }
+  return *record;
 }
 
 CpuCache::PerCpu* CpuCache::Get(CpuId cpu) {
@@ -109,21 +142,65 @@ CpuCache::PerCpu* CpuCache::Get(CpuId cpu) {
   if (cpu.value >= cpu_limit_) return nullptr;
   LockHolder holder(create_lock_);
   if (PerCpu* present = At(cpu.value)) return present;
-  return Make(cpu);
+  const NodeId node = NodeOf(cpu);
+  PerCpu* made = Make(cpu, node, heaps_.Serving(node));
+  if (made == nullptr) return nullptr;
+  cpus_[cpu.value].store(made, std::memory_order_release);
+  Install(cpu.value, *made);
+  OpenBudget(*made);
+  return made;
 }
 
-CpuCache::PerCpu* CpuCache::Make(CpuId cpu) {
-  NodeHeap& heap = HeapOf(cpu);
+CpuCache::PerCpu* CpuCache::Make(CpuId cpu, NodeId node, NodeHeap& heap) {
   const int domain = topology_->cpus[cpu.value].cache_domain;
   void* memory = heap.arena().Allocate(kSlabOffset + kSlabBytes);
   if (memory == nullptr) return nullptr;
   auto* slab = new (static_cast<char*>(memory) + kSlabOffset) CpuSlab();
   InitSlab(slab, heap, cpu.value);
-  auto* made = heap.arena().New<PerCpu>(heap, domain, slab, bytes_per_cpu_, heaps_.limit());
-  if (made == nullptr) return nullptr;  // the slab's memory was never touched; it stays reserved
-  cpus_[cpu.value].store(made, std::memory_order_release);
-  if (uses_rseq_) slabs_[cpu.value].store(slab, std::memory_order_release);
+  // Null: the slab's memory was never touched; it stays reserved.
+  return heap.arena().New<PerCpu>(heap, node, domain, slab, heaps_.limit());
+}
+
+CpuCache::PerCpu* CpuCache::FindOrMake(CpuId cpu, PerCpu& any, NodeHeap& heap) {
+  PerCpu* record = &any;
+  do {
+    if (&record->heap == &heap) return record;
+    record = record->other.load(std::memory_order_relaxed);
+  } while (record != &any);
+  PerCpu* made = Make(cpu, any.node, heap);
+  if (made == nullptr) return nullptr;
+  made->other.store(any.other.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  any.other.store(made, std::memory_order_release);
   return made;
+}
+
+void CpuCache::Rehome() {
+  LockHolder holder(create_lock_);
+  for (int i = 0; i < cpu_limit_; ++i) {
+    PerCpu* cpu = At(i);
+    if (cpu == nullptr) continue;
+    NodeHeap& heap = heaps_.Serving(cpu->node);
+    PerCpu* next = FindOrMake({i}, *cpu, heap);
+    if (next != nullptr && next != cpu) Replace({i}, *cpu, *next);
+  }
+}
+
+void CpuCache::Replace(CpuId cpu, PerCpu& from, PerCpu& to) {
+  {
+    LockHolder holder(from.lock);
+    if (!Withdraw(cpu.value, from)) return;
+    Empty(from, [](SizeClass) { return true; });
+    // Whoever still holds these records gets no capacity from them and puts nothing in.
+    from.budget = 0;
+    cpus_[cpu.value].store(&to, std::memory_order_release);
+    Install(cpu.value, to);
+  }
+  OpenBudget(to);
+}
+
+void CpuCache::OpenBudget(PerCpu& cpu) {
+  LockHolder holder(cpu.lock);
+  cpu.budget = bytes_per_cpu_;
 }
 
 void CpuCache::CountOut(PerCpu& cpu, SizeClass c, int blocks) {
@@ -157,7 +234,7 @@ BatchResult CpuCache::PopBatch(PerCpu& cpu, SizeClass c, void** out, int n) {
     LockHolder holder(cpu.lock);
     result = {cpu.slab->PopBatchExclusive(c, out, n), cpu.slab->cpu};
   }
-  if (result.count > 0) CountOut(CpuOf(result), c, result.count);
+  if (result.count > 0) CountOut(RecordOf(result, out[0]), c, result.count);
   return result;
 }
 
@@ -182,7 +259,7 @@ PushResult CpuCache::Push(PerCpu& cpu, SizeClass c, void* block) {
 
 void* CpuCache::Allocate(SizeClass c) {
   PerCpu* cpu = Get(kernel_.CurrentCpu());
-  if (cpu == nullptr) return AllocatePast(HeapOf(kernel_.CurrentCpu()), c);
+  if (cpu == nullptr) return AllocatePast(LocalHeap(), c);
   if (void* block = Pop(*cpu, c)) return block;
 
   // Half the capacity, so that blocks freed next still find room; one more goes to the caller.
@@ -322,7 +399,7 @@ void CpuCache::EvictLocked(PerCpu& cpu, SizeClass c, int n) {
       taken = {cpu.slab->PopBatchExclusive(c, blocks, here), cpu.slab->cpu};
     }
     if (taken.count == 0) return;
-    CountOut(CpuOf(taken), c, taken.count);
+    CountOut(RecordOf(taken, blocks[0]), c, taken.count);
     GiveBack(taken, c, blocks);
     n -= here;
   }
@@ -330,28 +407,31 @@ void CpuCache::EvictLocked(PerCpu& cpu, SizeClass c, int n) {
 
 void CpuCache::GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks) {
   if (taken.count == 0) return;
-  PerCpu& from = CpuOf(taken);
+  PerCpu& from = RecordOf(taken, blocks[0]);
   from.heap.FreeBatch(c, from.cache_domain, blocks, taken.count);
 }
 
 void CpuCache::DeliverRemoteFrees(NodeHeap& home) {
   const int range = heaps_.RangeOf(home);
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) cpu->remote.Deliver(home, range);
-  }
+  ForEachRecord([&](PerCpu& cpu) { cpu.remote.Deliver(home, range); });
+}
+
+bool CpuCache::Withdraw(int64_t index, PerCpu& cpu) {
+  if (!uses_rseq_) return true;  // the lock is enough
+  slabs_[index].store(no_slab_, std::memory_order_seq_cst);
+  // Sequences that saw it before must not run on.
+  if (kernel_.InterruptSequences({static_cast<int>(index)}) == 0) return true;
+  Install(index, cpu);
+  return false;
+}
+
+void CpuCache::Install(int64_t index, PerCpu& cpu) {
+  if (uses_rseq_) slabs_[index].store(cpu.slab, std::memory_order_release);
 }
 
 template <typename Selected>
-void CpuCache::Drain(int64_t index, PerCpu& cpu, Selected selected) {
+void CpuCache::Empty(PerCpu& cpu, Selected selected) {
   CpuSlab& slab = *cpu.slab;
-  if (uses_rseq_) {
-    // Withdrawn, and no sequence that saw it still runs: nobody else touches it.
-    slabs_[index].store(no_slab_, std::memory_order_seq_cst);
-    if (kernel_.InterruptSequences({static_cast<int>(index)}) != 0) {
-      slabs_[index].store(&slab, std::memory_order_release);
-      return;
-    }
-  }
   for (int i = 1; i < kSizeClasses; ++i) {
     const SizeClass c{static_cast<uint8_t>(i)};
     if (!selected(c)) continue;
@@ -363,14 +443,15 @@ void CpuCache::Drain(int64_t index, PerCpu& cpu, Selected selected) {
     cpu.budget += int64_t{slab.capacity(c)} * kSizeMap[c].size;
     slab.limits[i].end.store(slab.limits[i].begin, std::memory_order_relaxed);
   }
-  if (uses_rseq_) slabs_[index].store(&slab, std::memory_order_release);
 }
 
 void CpuCache::DrainAll() {
   for (int i = 0; i < cpu_limit_; ++i) {
     if (PerCpu* cpu = At(i)) {
       LockHolder holder(cpu->lock);
-      Drain(i, *cpu, [](SizeClass) { return true; });
+      if (At(i) != cpu || !Withdraw(i, *cpu)) continue;
+      Empty(*cpu, [](SizeClass) { return true; });
+      Install(i, *cpu);
     }
   }
 }
@@ -385,7 +466,10 @@ void CpuCache::DrainUnused(NodeId node) {
     };
     bool any = false;
     for (int c = 1; c < kSizeClasses; ++c) any |= unused({static_cast<uint8_t>(c)});
-    if (any) Drain(i, *cpu, unused);
+    if (any && At(i) == cpu && Withdraw(i, *cpu)) {
+      Empty(*cpu, unused);
+      Install(i, *cpu);
+    }
     for (int c = 1; c < kSizeClasses; ++c) {
       cpu->seen_words[c] = cpu->slab->word({static_cast<uint8_t>(c)});
     }
@@ -395,31 +479,30 @@ void CpuCache::DrainUnused(NodeId node) {
 CacheTotals CpuCache::Totals(NodeId node) const {
   CacheTotals totals;
   int64_t pushed = 0, pushed_bytes = 0;  // blocks, singly
-  for (int i = 0; i < cpu_limit_; ++i) {
-    const PerCpu* cpu = At(i);
-    if (cpu == nullptr || cpu->heap.node() != node) continue;
+  ForEachRecord([&](const PerCpu& cpu) {
+    if (cpu.heap.node() != node) return;
     // A batch on its way must not count twice, or wrap the sum around: what left slabs is read
     // before their words and what came in after them, so that at most it is missed for a moment.
-    const uint64_t moved_out = cpu->moved_out.Get();
-    const uint64_t moved_out_bytes = cpu->moved_out_bytes.Get();
+    const uint64_t moved_out = cpu.moved_out.Get();
+    const uint64_t moved_out_bytes = cpu.moved_out_bytes.Get();
     uint64_t used = 0, pops = 0, bytes = 0;
     for (int k = 1; k < kSizeClasses; ++k) {
       const SizeClass c{static_cast<uint8_t>(k)};
-      const uint64_t word = cpu->slab->words[k].load(std::memory_order_acquire);
-      const uint64_t here = CpuSlab::Top(word) - uint64_t{cpu->slab->limits[k].begin};
+      const uint64_t word = cpu.slab->words[k].load(std::memory_order_acquire);
+      const uint64_t here = CpuSlab::Top(word) - uint64_t{cpu.slab->limits[k].begin};
       used += here;
       pops += CpuSlab::Pops(word);
       totals.cached_bytes += here * kSizeMap[c].size;
       totals.allocated_bytes += CpuSlab::Pops(word) * kSizeMap[c].size;
       bytes += (here + CpuSlab::Pops(word)) * kSizeMap[c].size;
     }
-    totals.allocations += pops + cpu->allocations.Get();
-    totals.allocated_bytes += cpu->allocated_bytes.Get();
-    pushed += static_cast<int64_t>(used + pops + moved_out - cpu->moved_in.Get());
-    pushed_bytes += static_cast<int64_t>(bytes + moved_out_bytes - cpu->moved_in_bytes.Get());
-    totals.frees_local += cpu->frees.Get();
-    totals.freed_local_bytes += cpu->freed_bytes.Get();
-  }
+    totals.allocations += pops + cpu.allocations.Get();
+    totals.allocated_bytes += cpu.allocated_bytes.Get();
+    pushed += static_cast<int64_t>(used + pops + moved_out - cpu.moved_in.Get());
+    pushed_bytes += static_cast<int64_t>(bytes + moved_out_bytes - cpu.moved_in_bytes.Get());
+    totals.frees_local += cpu.frees.Get();
+    totals.freed_local_bytes += cpu.freed_bytes.Get();
+  });
   if (pushed > 0) totals.frees_local += static_cast<uint64_t>(pushed);
   if (pushed_bytes > 0) totals.freed_local_bytes += static_cast<uint64_t>(pushed_bytes);
   return totals;
@@ -428,63 +511,50 @@ CacheTotals CpuCache::Totals(NodeId node) const {
 uint64_t CpuCache::RemotePending(const NodeHeap& home) const {
   uint64_t pending = 0;
   const int range = heaps_.RangeOf(home);
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) pending += static_cast<uint64_t>(cpu->remote.waiting(range));
-  }
+  ForEachRecord([&](PerCpu& cpu) { pending += static_cast<uint64_t>(cpu.remote.waiting(range)); });
   return pending;
 }
 
 uint64_t CpuCache::FreedRemotely(NodeId from, const NodeHeap& home) const {
   uint64_t bytes = 0;
   const int range = heaps_.RangeOf(home);
-  for (int i = 0; i < cpu_limit_; ++i) {
-    PerCpu* cpu = At(i);
-    if (cpu != nullptr && cpu->heap.node() == from) bytes += cpu->remote.freed_bytes(range);
-  }
+  ForEachRecord([&](PerCpu& cpu) {
+    if (cpu.heap.node() == from) bytes += cpu.remote.freed_bytes(range);
+  });
   return bytes;
 }
 
 void CpuCache::LockForFork() {
   create_lock_.Acquire();
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) cpu->lock.Acquire();
-  }
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) cpu->remote.lock().Acquire();
-  }
+  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.lock.Acquire(); });
+  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.remote.lock().Acquire(); });
 }
 
 void CpuCache::UnlockAfterFork() {
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) cpu->remote.lock().Release();
-  }
-  for (int i = 0; i < cpu_limit_; ++i) {
-    if (PerCpu* cpu = At(i)) cpu->lock.Release();
-  }
+  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.remote.lock().Release(); });
+  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.lock.Release(); });
   create_lock_.Release();
 }
 
 void CpuCache::CheckInvariants() {
-  for (int i = 0; i < cpu_limit_; ++i) {
-    PerCpu* cpu = At(i);
-    if (cpu == nullptr) continue;
-    LockHolder holder(cpu->lock);
+  ForEachRecord([&](PerCpu& cpu) {
+    LockHolder holder(cpu.lock);
     int64_t dealt = 0;
     for (int k = 1; k < kSizeClasses; ++k) {
       const SizeClass c{static_cast<uint8_t>(k)};
-      CpuSlab& slab = *cpu->slab;
+      CpuSlab& slab = *cpu.slab;
       const SlabLimits& limits = slab.limits[k];
       CHECK(slab.used(c) >= 0 && slab.used(c) <= slab.capacity(c));
       CHECK(slab.capacity(c) <= limits.max_capacity && *slab.slot(limits.begin - 1u) == nullptr);
       dealt += int64_t{slab.capacity(c)} * kSizeMap[c].size;
       for (int n = 0; n < slab.used(c); ++n) {
         void* cached = *slab.slot(static_cast<size_t>(limits.begin + n));
-        const Block block = cpu->heap.Find(cached);
+        const Block block = cpu.heap.Find(cached);
         CHECK(block.start == cached && block.size_class == c);
       }
     }
-    CHECK(dealt + cpu->budget == bytes_per_cpu_);
-  }
+    CHECK(dealt + cpu.budget == (At(cpu.slab->cpu) == &cpu ? bytes_per_cpu_ : 0));
+  });
 }
 
 }  // namespace numaheap

@@ -10,6 +10,10 @@
 // Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is
 // left, else from classes that were not used since the hand last passed them (second chance).
 //
+// A CPU's cache belongs to one heap. When that can't be used any more (the process has lost the
+// node), the CPU gets another cache, of the heap that serves its node now, and keeps the old one
+// for when the node comes back.
+//
 // Opened once, while starting; thread-safe afterwards. Locks: a CPU's own, then those of heaps.
 #pragma once
 
@@ -74,13 +78,18 @@ class CpuCache {
   void DrainAll();
   void DrainUnused(NodeId node);
 
+  // Gives each CPU a cache of the heap that now serves its node. Where the kernel can't interrupt
+  // sequences, caches stay.
+  void Rehome();
+
   CacheTotals Totals(NodeId node) const;
   uint64_t RemotePending(const NodeHeap& home) const;
   // Bytes of `home` that CPUs of the node `from`, another one, have freed.
   uint64_t FreedRemotely(NodeId from, const NodeHeap& home) const;
 
-  // The heap of the CPU that runs the caller.
-  NodeHeap& LocalHeap() { return HeapOf(kernel_.CurrentCpu()); }
+  // The heap that serves a CPU. Once open.
+  NodeHeap& HeapOf(CpuId cpu) const;
+  NodeHeap& LocalHeap() const { return HeapOf(kernel_.CurrentCpu()); }
 
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -90,19 +99,23 @@ class CpuCache {
   void CheckInvariants();
 
  private:
-  // The records of one CPU, in its node's arena.
+  // The records of one CPU for one heap, in the arena of that.
   struct PerCpu {
-    PerCpu(NodeHeap& h, int domain, CpuSlab* s, int64_t budget, int ranges)
-        : heap(h), cache_domain(domain), slab(s), budget(budget), remote(h.arena(), ranges) {}
+    PerCpu(NodeHeap& h, NodeId node, int domain, CpuSlab* s, int ranges)
+        : heap(h), node(node), cache_domain(domain), slab(s), remote(h.arena(), ranges) {}
 
     // Constant.
     NodeHeap& heap;
+    const NodeId node;  // of the CPU
     const int cache_domain;
     CpuSlab* const slab;
 
+    // A ring of all records of this CPU; grows under create_lock_.
+    std::atomic<PerCpu*> other{this};
+
     Lock lock{LockRank::kCpuCache};
-    int64_t budget ABSL_GUARDED_BY(lock);  // bytes of capacity not dealt out
-    int hand ABSL_GUARDED_BY(lock) = 1;    // the class to take capacity from next
+    int64_t budget ABSL_GUARDED_BY(lock) = 0;  // bytes of capacity not dealt out
+    int hand ABSL_GUARDED_BY(lock) = 1;        // the class to take capacity from next
     uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};   // when the hand passed
     uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
 
@@ -113,19 +126,27 @@ class CpuCache {
     Counter allocations, allocated_bytes, frees, freed_bytes;
   };
 
-  NodeHeap& HeapOf(CpuId cpu) const;
+  NodeId NodeOf(CpuId cpu) const;
+  // The records in use of a CPU, null if it has none.
   PerCpu* At(int64_t cpu) const {
     return cpu >= 0 && cpu < cpu_limit_ ? cpus_[cpu].load(std::memory_order_acquire) : nullptr;
   }
-  // The CPU on which a batch operation has moved blocks.
-  PerCpu& CpuOf(const BatchResult& moved) const {
-    PerCpu* cpu = At(moved.cpu);
-    CHECK(cpu != nullptr);
-    return *cpu;
-  }
+  // Calls visit(PerCpu&) for all records, those put away among them.
+  template <typename Visit>
+  void ForEachRecord(Visit visit) const;
+  // The records whose slab a batch operation has moved `block` into or out of.
+  PerCpu& RecordOf(const BatchResult& moved, const void* block) const;
   // The records of a CPU, made now if need be. Null when there is no memory for them.
   PerCpu* Get(CpuId cpu);
-  PerCpu* Make(CpuId cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
+  // New records, not in use yet.
+  PerCpu* Make(CpuId cpu, NodeId node, NodeHeap& heap) ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
+  // The records of the ring of `cpu` for `heap`, made now if need be.
+  PerCpu* FindOrMake(CpuId cpu, PerCpu& any, NodeHeap& heap)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
+  // Empties `from` and lets `to` take its place.
+  void Replace(CpuId cpu, PerCpu& from, PerCpu& to);
+  // Records have a budget while they are in use.
+  void OpenBudget(PerCpu& cpu);
 
   // Operations on a CPU's slab in whichever mode. In the rseq mode they work on the CPU that runs
   // the caller, which may have become another one; so each says where.
@@ -143,9 +164,14 @@ class CpuCache {
   void Evict(PerCpu& cpu, SizeClass c, int n);
   void EvictLocked(PerCpu& cpu, SizeClass c, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
   void GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks);
-  // Empties the classes for which selected(SizeClass) holds.
+
+  // Takes a slab from its CPU; afterwards nobody else touches it. False when that can't be done.
+  bool Withdraw(int64_t index, PerCpu& cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  // Lets the CPU use the slab.
+  void Install(int64_t index, PerCpu& cpu);
+  // Empties those classes of a withdrawn slab for which selected(SizeClass) holds.
   template <typename Selected>
-  void Drain(int64_t index, PerCpu& cpu, Selected selected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  void Empty(PerCpu& cpu, Selected selected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
 
   Kernel& kernel_;
   NodeHeaps& heaps_;
@@ -157,7 +183,7 @@ class CpuCache {
   bool uses_rseq_ = false;
   int cpu_limit_ = 0;
   int64_t bytes_per_cpu_ = 0;
-  std::atomic<PerCpu*>* cpus_ = nullptr;    // [cpu_limit_]
+  std::atomic<PerCpu*>* cpus_ = nullptr;    // [cpu_limit_]: records in use
   std::atomic<CpuSlab*>* slabs_ = nullptr;  // [-2, cpu_limit_): what fast_.slabs points to
   CpuSlab* no_slab_ = nullptr;
 

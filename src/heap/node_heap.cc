@@ -42,7 +42,8 @@ NodeHeap* NodeHeap::Create(Kernel& kernel, char* start, size_t bytes, size_t are
 }
 
 NodeHeap::NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra, NodeId node)
-    : node_(node),
+    : kernel_(kernel),
+      node_(node),
       range_(areas, bytes, arena_extra),
       arena_(kernel, range_.arena),
       pages_(kernel, range_, arena_),
@@ -78,6 +79,7 @@ void NodeHeap::ForEachTransferCache(Visit visit) {
 }
 
 int NodeHeap::AllocateBatch(SizeClass c, int cache_domain, void** out, int n) {
+  if (!usable()) return 0;
   int taken = transfer(c, cache_domain)->RemoveBatch(out, n);
   if (taken == n) return taken;
   // What came home lately is still in a cache; what lies cold is better used later.
@@ -99,6 +101,7 @@ void NodeHeap::FreeBatch(SizeClass c, int cache_domain, void* const* blocks, int
 }
 
 void* NodeHeap::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
+  if (!usable()) return nullptr;
   Span* span = pages_.Allocate(LengthOf(size), kNoClass, LengthOf(alignment));
   if (span == nullptr && SweepRemote() > 0) {
     span = pages_.Allocate(LengthOf(size), kNoClass, LengthOf(alignment));
@@ -110,7 +113,7 @@ void* NodeHeap::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
 
 bool NodeHeap::ResizeLarge(Span* span, size_t size) {
   const Length n = LengthOf(size);
-  if (n > span->length()) return pages_.GrowInPlace(span, n);
+  if (n > span->length()) return usable() && pages_.GrowInPlace(span, n);
   if (n < span->length()) pages_.Shrink(span, n);
   return true;
 }
@@ -172,6 +175,21 @@ void NodeHeap::FlushTransferCaches(bool only_unused) {
     while (const int n = take()) central(c).InsertBatch(blocks, n);
     cache.EndRound();
   });
+}
+
+void NodeHeap::AuditLocations(bool heal) {
+  const size_t pages = map().committed_pages();
+  const LocationAudit::Part parts[] = {
+      {reinterpret_cast<const char*>(this), header_bytes_},
+      {range_.page_classes.start(), pages},
+      {range_.released_bits.start(), pages / 8},
+      {range_.span_indices.start(), pages * sizeof(uint32_t)},
+      {range_.arena.start(), arena_.used_bytes()},
+      {range_.heap.start(), range_.heap.committed_bytes()},
+  };
+  const char* const end = range_.heap.start() + range_.heap.reserved_bytes();
+  const LocationAudit::Part range = {parts[0].start, static_cast<size_t>(end - parts[0].start)};
+  audit_.Round(kernel_, node_, parts, std::size(parts), range, heal && usable());
 }
 
 size_t NodeHeap::TransferCachedBytes() {

@@ -15,6 +15,7 @@
 
 #include "src/base/ids.h"
 #include "src/heap/central_free_list.h"
+#include "src/heap/location_audit.h"
 #include "src/heap/metadata_arena.h"
 #include "src/heap/page_heap.h"
 #include "src/heap/remote_frees.h"
@@ -47,6 +48,14 @@ class NodeHeap {
 
   // From now on transfer caches are kept for this many last-level caches. Called while starting.
   void SetCacheDomains(int domains);
+
+  // Whether the process may use this node's memory. While it may not, the heap hands nothing out;
+  // what it has handed out may come back.
+  bool usable() const { return usable_.load(std::memory_order_relaxed); }
+  void SetUsable(bool usable) { usable_.store(usable, std::memory_order_relaxed); }
+
+  // Notes that the kernel is told where the range's memory should lie; true the first time.
+  bool SetPlaced() { return !placed_.exchange(true, std::memory_order_relaxed); }
 
   // Takes up to `n` (at most kMaxBatch) blocks; returns how many, 0 when memory has run out.
   int AllocateBatch(SizeClass c, int cache_domain, void** out, int n);
@@ -81,6 +90,10 @@ class NodeHeap {
     return pages_.ReleaseIdle(cutoff_ms, at_most);
   }
 
+  // A round of the location audit, if it is time; for one thread at a time.
+  void AuditLocations(bool heal);
+  const LocationAudit& audit() const { return audit_; }
+
   size_t TransferCachedBytes();
   PageHeapStats page_stats() { return pages_.stats(); }
   size_t remote_waiting() const { return remote_.waiting(); }
@@ -111,6 +124,7 @@ class NodeHeap {
   template <typename Visit>
   void ForEachLock(LockRank rank, Visit visit);
 
+  Kernel& kernel_;
   const NodeId node_;
   size_t header_bytes_ = 0;
   NodeRange range_;
@@ -118,6 +132,9 @@ class NodeHeap {
   PageHeap pages_;
   RemoteFrees remote_;
   HeapCounters counters_;
+  LocationAudit audit_;
+  std::atomic<bool> usable_{true};
+  std::atomic<bool> placed_{false};
   std::atomic<int> domains_{1};
   TransferCache* transfer_[kMaxCacheDomains] = {};  // [kSizeClasses] each; constant once published
   union {                                           // built one by one: no default constructor

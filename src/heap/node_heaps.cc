@@ -82,12 +82,29 @@ NodeHeap* NodeHeaps::OpenInterleaved() {
   return heap;
 }
 
-NodeHeap* NodeHeaps::Spill(NodeId from, int n) const {
+NodeHeap* NodeHeaps::Next(NodeId from, int n) const {
   const int rows = spill_rows_.load(std::memory_order_acquire);
   if (from == kNoNode || from.value >= rows || n >= spill_columns_) return nullptr;
-  if (!spills_.load(std::memory_order_relaxed)) return nullptr;
   const NodeId node = spill_order_[from.value * spill_columns_ + n];
   return node == kNoNode ? nullptr : Get(node.value);
+}
+
+NodeHeap* NodeHeaps::Spill(NodeId from, int n) const {
+  return spills_.load(std::memory_order_relaxed) ? Next(from, n) : nullptr;
+}
+
+NodeHeap& NodeHeaps::Serving(NodeId node) const {
+  NodeHeap* own = heap(node);
+  if (own != nullptr && own->usable()) return *own;
+  for (int n = 0; NodeHeap* next = Next(node, n); ++n) {
+    if (next->usable()) return *next;
+  }
+  NodeHeap* any = nullptr;  // a node that is not meant for this, or that can't give memory either
+  ForEach([&](NodeHeap& each) {
+    if (each.node() == kNoNode) return;
+    if (any == nullptr || (each.usable() && !any->usable())) any = &each;
+  });
+  return *any;  // the first heap always exists
 }
 
 int SpillOrder(const Topology& topology, NodeId from, NodeId* out) {
@@ -95,7 +112,7 @@ int SpillOrder(const Topology& topology, NodeId from, NodeId* out) {
   int count = 0;
   for (int i = 0; i < topology.node_limit; ++i) {
     const NodeInfo& info = topology.nodes[i];
-    if (NodeId{i} == from || !info.present || !info.allowed) continue;
+    if (NodeId{i} == from || !info.present) continue;
     out[count++] = {i};
   }
   std::sort(out, out + count, [&](NodeId a, NodeId b) {

@@ -1,8 +1,8 @@
 // NodeHeaps: the heaps of all nodes, found by node or by address, and the order in which another
 // node helps out when one is full.
 //
-// Opened while starting, by one thread at a time; afterwards everything is constant and may be read
-// by any thread.
+// Opened while starting, by one thread at a time; afterwards everything is constant, but for which
+// heaps are usable, and may be read by any thread.
 #pragma once
 
 #include <atomic>
@@ -27,7 +27,7 @@ class NodeHeaps {
   // false if there are any. `spill_to_memory_only`: whether nodes without CPUs help others out.
   bool OpenAll(const Topology& topology, bool spill_to_memory_only = true);
 
-  // From now on no node helps another out.
+  // From now on no full node is helped out by another.
   void StopSpills() { spills_.store(false, std::memory_order_relaxed); }
 
   // Opens the interleaved heap, behind the last node. Null when memory can't be had. After OpenAll,
@@ -35,7 +35,11 @@ class NodeHeaps {
   NodeHeap* OpenInterleaved();
 
   // Null for a node that has no heap.
-  NodeHeap* heap(NodeId node) const { return node == kNoNode ? interleaved() : Get(node.value); }
+  NodeHeap* heap(NodeId node) const {
+    if (node == kNoNode) return interleaved();
+    NodeHeap* heap = Get(node.value);
+    return heap != nullptr && heap->node() == node ? heap : nullptr;
+  }
   NodeHeap* interleaved() const { return interleaved_.load(std::memory_order_acquire); }
 
   // The heap that owns `ptr`, or null.
@@ -50,9 +54,12 @@ class NodeHeaps {
     return range >= 0 && range < limit() ? table_.load(std::memory_order_acquire)[range] : nullptr;
   }
 
-  // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last; null at
-  // the end.
+  // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last, usable or
+  // not; null at the end.
   NodeHeap* Spill(NodeId from, int n) const;
+
+  // The heap for CPUs of `node`: its own, or, while that is not usable, the next one that is.
+  NodeHeap& Serving(NodeId node) const;
 
   int RangeOf(const NodeHeap& heap) const {
     return heap.node() == kNoNode ? limit() - 1 : heap.node().value;
@@ -73,6 +80,7 @@ class NodeHeaps {
  private:
   bool ResizeTable(int limit);
   NodeHeap* OpenRange(int range, NodeId node);
+  NodeHeap* Next(NodeId from, int n) const;
 
   Kernel& kernel_;
   AddressSpace& space_;

@@ -33,6 +33,18 @@ bool ForEachRange(std::string_view list, Visit visit) {
   return true;
 }
 
+// What stands behind `name` at the start of a line, up to the end of the text.
+std::string_view ListAfter(std::string_view text, std::string_view name) {
+  if (name.empty()) return text;
+  for (size_t at = text.find(name); at < text.size(); at = text.find(name, at + 1)) {
+    if (at > 0 && text[at - 1] != '\n') continue;
+    text.remove_prefix(at + name.size());
+    while (!text.empty() && (text[0] == ' ' || text[0] == '\t')) text.remove_prefix(1);
+    return text;
+  }
+  return {};
+}
+
 }  // namespace
 
 int HighestId(std::string_view list) {
@@ -50,13 +62,13 @@ bool HasId(std::string_view list, int id) {
   return ok && found;
 }
 
-IdListFile::IdListFile(const char* path) {
+IdListFile::IdListFile(const char* path, std::string_view line) {
   const int saved_errno = errno;
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd >= 0) {
     const ssize_t size = read(fd, text_, sizeof text_);
     close(fd);
-    if (size > 0) list_ = {text_, static_cast<size_t>(size)};
+    if (size > 0) list_ = ListAfter({text_, static_cast<size_t>(size)}, line);
   }
   errno = saved_errno;
 }

@@ -11,17 +11,19 @@ int HighestId(std::string_view list);
 // Whether `id` is in the list; false for what is no list. Pure.
 bool HasId(std::string_view list, int id);
 
-// A list as a sysfs file holds it. Allocates nothing.
+// A list as a file of sysfs holds it, or, behind a name, a line of one of procfs. Allocates
+// nothing.
 class IdListFile {
  public:
-  // Keeps errno. A file that can't be read holds no list.
-  explicit IdListFile(const char* path);
+  // Keeps errno. A file that can't be read holds no list, nor does one without that line.
+  // `line`: how it begins, with the colon; "" for the whole file.
+  explicit IdListFile(const char* path, std::string_view line = "");
 
   int highest() const { return HighestId(list_); }
   bool Has(int id) const { return HasId(list_, id); }
 
  private:
-  char text_[4096];  // sysfs shows at most a page
+  char text_[8192];  // sysfs shows at most a page, /proc/self/status a little more
   std::string_view list_;
 };
 

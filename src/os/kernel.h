@@ -53,8 +53,23 @@ class Kernel {
   // Bytes of memory that are free on a node now; UINT64_MAX when nobody knows.
   virtual uint64_t FreeBytes(NodeId node) = 0;
 
+  // Where pages lie: nodes[i] is the node of pages[i], or a negative errno value, -ENOENT where no
+  // memory is. Touches nothing.
+  virtual int PageNodes(const void* const* pages, size_t count, int* nodes) = 0;
+
+  // Moves pages to a node, with what is in them; afterwards nodes[i] is as above.
+  virtual int MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) = 0;
+
+  // Adds the bytes of memory in a range that lie on `node` and elsewhere. Works where PageNodes is
+  // forbidden, but is as slow as the process is large.
+  virtual int MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                          uint64_t* elsewhere) = 0;
+
   // The CPU that runs the caller, for the moment. CPU 0 when the kernel will not say.
   virtual CpuId CurrentCpu() = 0;
+
+  // The node of that CPU; node 0 when the kernel will not say.
+  virtual NodeId CurrentNode() = 0;
 
   // After this, no thread of the process is in a restartable sequence that it had begun before, on
   // that CPU. ENOSYS, EPERM or EINVAL when the kernel can't.

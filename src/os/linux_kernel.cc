@@ -95,6 +95,20 @@ uint64_t LinuxKernel::FreeBytes(NodeId node) {
   return placement_->free_bytes(node);
 }
 
+int LinuxKernel::PageNodes(const void* const* pages, size_t count, int* nodes) {
+  return placement_ == nullptr ? ENOSYS : placement_->page_nodes(pages, count, nodes);
+}
+
+int LinuxKernel::MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) {
+  return placement_ == nullptr ? ENOSYS : placement_->move_pages(pages, count, node, nodes);
+}
+
+int LinuxKernel::MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                             uint64_t* elsewhere) {
+  return placement_ == nullptr ? ENOSYS
+                               : placement_->mapped_bytes(start, bytes, node, there, elsewhere);
+}
+
 CpuId LinuxKernel::CurrentCpu() {
   const int saved_errno = errno;
   const int cpu = sched_getcpu();

@@ -9,11 +9,9 @@ class LinuxKernel final : public Kernel {
  public:
   constexpr LinuxKernel() = default;
 
-  // Until this is called SetPolicy answers ENOSYS. `calls` must outlive the object.
+  // Until this is called all that concerns placement answers ENOSYS. `calls` must outlive the
+  // object.
   void UsePlacement(const PlacementCalls* calls) { placement_ = calls; }
-
-  // The node that runs the caller, for the moment. Node 0 when the kernel will not say.
-  NodeId CurrentNode();
 
   // Whether memory counts when it is committed, not when it is touched: under strict overcommit,
   // and where a limit on data (ulimit -d) is set.
@@ -31,7 +29,12 @@ class LinuxKernel final : public Kernel {
   int Advise(void* start, size_t bytes, Advice advice) override;
   int SetPolicy(void* start, size_t bytes, Policy policy, const NodeId* nodes, int count) override;
   uint64_t FreeBytes(NodeId node) override;
+  int PageNodes(const void* const* pages, size_t count, int* nodes) override;
+  int MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) override;
+  int MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                  uint64_t* elsewhere) override;
   CpuId CurrentCpu() override;
+  NodeId CurrentNode() override;
   int InterruptSequences(CpuId cpu) override;
   uint64_t NowMs() override;
 

@@ -21,6 +21,8 @@ constexpr Option kOptions[] = {
   {key, OptionKind::kText, offsetof(Settings, field), 0, 0, "", doc},
 #define CHOICE(field, key, Enum, initial, names, doc) \
   {key, OptionKind::kChoice, offsetof(Settings, field), 0, CountNames(names) - 1, names, doc},
+#define SWITCH(field, key, initial, doc) \
+  {key, OptionKind::kSwitch, offsetof(Settings, field), 0, 1, "false,true", doc},
 #define SIZE(field, key, initial, min, max, doc) \
   {key, OptionKind::kSize, offsetof(Settings, field), min, max, "", doc},
 #define DURATION(field, key, initial, min, max, doc) \
@@ -136,7 +138,9 @@ std::string_view Called(ValueType type) {
 
 // A number without a unit is a number, so that is let through to where the text can say so.
 bool TakesType(OptionKind kind, ValueType type) {
-  if (type == ValueType::kUntyped || type == ValueType::kString) return true;
+  if (type == ValueType::kUntyped) return true;
+  if (kind == OptionKind::kSwitch) return type == ValueType::kBoolean;
+  if (type == ValueType::kString) return true;
   return type == ValueType::kInteger &&
          (kind == OptionKind::kSize || kind == OptionKind::kDuration);
 }
@@ -147,6 +151,8 @@ std::string_view WantedForm(OptionKind kind) {
       return "write a string";
     case OptionKind::kChoice:
       return "write one of these strings: ";
+    case OptionKind::kSwitch:
+      return "write one of these, without quotes: ";
     case OptionKind::kSize:
       return "write bytes or a string such as \"64 KiB\", \"1.5 MiB\" or \"2 GiB\"";
     case OptionKind::kDuration:
@@ -250,6 +256,7 @@ bool SetField(Settings& settings, const Option& option, OptionValue value, Messa
     case OptionKind::kText:
       return SetText(field, value.text, error);
     case OptionKind::kChoice:
+    case OptionKind::kSwitch:
       return SetChoice(option, field, value.text, error);
     case OptionKind::kSize:
     case OptionKind::kDuration:
@@ -323,6 +330,9 @@ void AppendValue(const Settings& settings, const Option& option, Message& out) {
       return;
     case OptionKind::kChoice:
       out << '"' << NameOf(*field, option.names) << '"';
+      return;
+    case OptionKind::kSwitch:
+      out << NameOf(*field, option.names);
       return;
     case OptionKind::kSize:
     case OptionKind::kDuration: {

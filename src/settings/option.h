@@ -14,7 +14,7 @@
 
 namespace numaheap {
 
-enum class OptionKind : uint8_t { kText, kChoice, kSize, kDuration };
+enum class OptionKind : uint8_t { kText, kChoice, kSwitch, kSize, kDuration };
 
 // A row. Its default is the field of a default-constructed Settings.
 struct Option {
@@ -22,7 +22,7 @@ struct Option {
   OptionKind kind;
   size_t offset;           // of the field within Settings
   int64_t min, max;        // kSize: bytes; kDuration: milliseconds; kChoice: the enum's numbers
-  std::string_view names;  // kChoice: "first,second,…", in the enum's order
+  std::string_view names;  // kChoice, kSwitch: "first,second,…", in the order of their numbers
   std::string_view doc;
 };
 
@@ -50,7 +50,7 @@ enum class ValueType : uint8_t {
 
 struct OptionValue {
   ValueType type = ValueType::kUntyped;
-  std::string_view text;  // a string's content, an integer's decimal digits; else unused
+  std::string_view text;  // a string's content, digits of an integer, true or false; else unused
 };
 
 enum class SetResult : uint8_t { kDone, kWrongKey, kWrongValue };

@@ -21,6 +21,7 @@ inline constexpr size_t kTextBytes = 256;  // of a TEXT field, with the closing 
 struct Settings {
 #define TEXT(field, key, initial, doc) char field[kTextBytes] = initial;
 #define CHOICE(field, key, Enum, initial, names, doc) Enum field = Enum::initial;
+#define SWITCH(field, key, initial, doc) bool field = initial;
 #define SIZE(field, key, initial, min, max, doc) int64_t field = initial;      // bytes
 #define DURATION(field, key, initial, min, max, doc) int64_t field = initial;  // milliseconds
 #include "src/settings/options.inc"

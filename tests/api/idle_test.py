@@ -32,6 +32,19 @@ def check(allocating, freeing):
         expect(more < 0.1 * committed, f"the heap grew by {more} bytes")
 
 
+def check_interleaved():
+    """A program that allocates by name alone has a scavenger, too."""
+    with Subject("scavenger.idle_after=500ms") as subject:
+        before = resident(subject)
+        subject.tell(f"interleaved {MIB_EACH}")
+        full = resident(subject)
+        subject.tell("free")
+        limit = before + (full - before) // 10
+        wait_until(lambda: resident(subject) <= limit,
+                   f"idle interleaved memory comes back within {SECONDS} s", SECONDS)
+
+
 check(CPUS[0], CPUS[0])
 check(CPUS[0], CPUS[-1])
 check(CPUS[-1], CPUS[0])
+check_interleaved()

@@ -1,12 +1,24 @@
 // A program to look at from outside. It does what lines on stdin say, answers each with one line on
 // stdout, and ends with its stdin. It allocates nothing for itself.
 //
-//   small MIB [CPU]   allocates MIB MiB in blocks of 16 to 2,048 bytes and writes to them, on that
-//   CPU large MIB [CPU]   the same in blocks of 300 KiB to 2 MiB count N SIZE      allocates N
-//   blocks of SIZE bytes free [CPU]        frees all blocks, on that CPU exhaust allocates until
-//   there is no more, which must be ENOMEM; answers how many MiB load PATH         dlopens a
-//   library fork              answers the process id of a child that allocates, frees, and then
-//   waits snapshot          answers KEY=VALUE…; a node's keys begin with its number and a point
+//   small MIB [CPU]   allocates MIB MiB in blocks of 16 to 2,048 bytes, on that CPU, and writes to
+//                     them
+//
+//   large MIB [CPU]   the same in blocks of 300 KiB to 2 MiB
+//
+//   interleaved MIB   the same in blocks of 1 MiB of the interleaved heap
+//
+//   count N SIZE      allocates N blocks of SIZE bytes
+//
+//   free [CPU]        frees all blocks, on that CPU
+//
+//   exhaust           allocates until there is no more, which must be ENOMEM; answers how many MiB
+//
+//   load PATH         dlopens a library
+//
+//   fork              answers the process id of a child that allocates, frees, and then waits
+//
+//   snapshot          answers KEY=VALUE…; a node's keys begin with its number and a point
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,14 +38,17 @@ struct block {
 };
 static struct block* blocks;
 
-static int Keep(size_t size) {
-  errno = 0;
-  struct block* block = malloc(size);
+static int KeepBlock(struct block* block, size_t size) {
   if (block == NULL) return 0;
   memset(block, 0xa5, size);
   block->next = blocks;
   blocks = block;
   return 1;
+}
+
+static int Keep(size_t size) {
+  errno = 0;
+  return KeepBlock(malloc(size), size);
 }
 
 static void FreeAll(void) {
@@ -130,6 +145,10 @@ static int Obey(const char* line) {
   if (sscanf(line, "large %zu %d", &mib, &cpu) >= 1) {
     Pin(cpu);
     return Allocate(mib << 20, 300 << 10, 2 << 20);
+  }
+  if (sscanf(line, "interleaved %zu", &mib) == 1) {
+    while (mib > 0 && KeepBlock(numaheap_malloc_interleaved(1 << 20), 1 << 20)) --mib;
+    return mib == 0;
   }
   if (sscanf(line, "count %zu %zu", &count, &size) == 2) {
     while (count > 0 && Keep(size)) --count;

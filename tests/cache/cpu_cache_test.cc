@@ -92,6 +92,7 @@ class CpuCacheTest : public testing::TestWithParam<Variant> {
   static int nodes() { return GetParam().nodes; }
   int CpuOfTurn(int turn) const { return rseq() ? affinity_.cpus()[turn] : turn; }
   int NodeOfTurn(int turn) const { return turn % nodes(); }
+  int ServingTurn(int turn) { return heaps_->heaps.Serving({NodeOfTurn(turn)}).node().value; }
   void RunOn(int turn) {
     if (rseq()) {
       ASSERT_TRUE(Affinity::Pin(CpuOfTurn(turn)));
@@ -575,6 +576,136 @@ TEST_P(CpuCacheTest, AKernelThatCannotInterruptLeavesCachesAsTheyAre) {
   ExpectAllBlocksCameBack();
 }
 
+// ---- Nodes that are lost and come back ---------------------------------------------------------
+
+class CpuCacheTwoNodesTest : public CpuCacheTest {};
+
+INSTANTIATE_TEST_SUITE_P(Modes, CpuCacheTwoNodesTest,
+                         testing::Values(Variant{false, 2}, Variant{true, 2}));
+
+TEST_P(CpuCacheTwoNodesTest, ALostNodesCpusAreServedByAnother) {
+  Open();
+  RunOn(1);
+  const Blocks old = MallocMany(k64, 100);
+  FreeMany(MallocMany(k512, 20));
+  const uint64_t allocations = Allocations(1), frees = LocalFrees(1);
+
+  heap(1).SetUsable(false);
+  cache_->Rehome();
+  cache_->CheckInvariants();
+  EXPECT_EQ(Cached(1), 0u) << "drained";
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(0));
+  const Blocks blocks = MallocMany(k64, 100);
+  for (void* block : blocks) EXPECT_EQ(NodeOf(block), 0);
+  EXPECT_GT(Cached(0), 0u) << "from a cache";
+  FreeMany(blocks);
+  EXPECT_EQ(heaps_->heaps.spilled().Get(1, 0), 0u) << "that was its node's choice";
+  FreeMany(old);
+  EXPECT_EQ(RemoteFrees(1), old.size());
+  EXPECT_EQ(Allocations(1), allocations);
+  EXPECT_EQ(LocalFrees(1), frees);
+
+  heap(1).SetUsable(true);
+  cache_->Rehome();
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(1));
+  void* const back = Malloc(k64);
+  EXPECT_EQ(NodeOf(back), 1);
+  Free(back);
+  EXPECT_EQ(LocalFrees(1), frees + 1);
+  ExpectAllBlocksCameBack();
+}
+
+// The records are kept: what is lost and found over and over costs them once.
+TEST_P(CpuCacheTwoNodesTest, RecordsAreMadeOnce) {
+  Open();
+  RunOn(1);
+  size_t used = 0;
+  for (int round = 0; round < 10; ++round) {
+    for (const bool usable : {false, true}) {
+      heap(1).SetUsable(usable);
+      cache_->Rehome();
+      void* const block = Malloc(k64);
+      EXPECT_EQ(NodeOf(block), usable ? 1 : 0);
+      Free(block);
+      if (round < 2) used = heap(0).metadata_bytes() + heap(1).metadata_bytes();
+    }
+  }
+  EXPECT_EQ(heap(0).metadata_bytes() + heap(1).metadata_bytes(), used);
+  cache_->Rehome();
+  ExpectAllBlocksCameBack();
+}
+
+TEST_P(CpuCacheTwoNodesTest, ACpuSeenAfterTheLossIsServedAtOnce) {
+  Open();
+  RunOn(0);
+  Free(Malloc(k64));
+  heap(1).SetUsable(false);
+  cache_->Rehome();
+  RunOn(1);
+  void* const block = Malloc(k64);
+  EXPECT_EQ(NodeOf(block), 0);
+  heap(1).SetUsable(true);
+  cache_->Rehome();
+  void* const other = Malloc(k64);
+  EXPECT_EQ(NodeOf(other), 1);
+  FreeMany({block, other});
+  ExpectAllBlocksCameBack();
+}
+
+// Slower, but right: the lost node's cache stays, and what it lacks comes from others.
+TEST_P(CpuCacheTwoNodesTest, AKernelThatCannotInterruptLeavesCpusWhereTheyAre) {
+  Open();
+  RunOn(1);
+  FreeMany(MallocMany(k64, 10));
+  heap(1).SetUsable(false);
+  heaps_->kernel.FailFrom(FakeKernel::kInterrupt, 1, EPERM);
+  cache_->Rehome();
+  cache_->CheckInvariants();
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(rseq() ? 1 : 0));
+  const Blocks blocks = MallocMany(k64, 200);
+  EXPECT_EQ(NodeOf(blocks.back()), 0);
+  FreeMany(blocks);
+  heaps_->kernel.FailNothing();
+  cache_->Rehome();
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(0));
+  ExpectAllBlocksCameBack();
+}
+
+TEST_P(CpuCacheTwoNodesTest, WithoutMemoryForRecordsCpusStayWhereTheyAre) {
+  Open();
+  RunOn(1);
+  FreeMany(MallocMany(k64, 10));
+  heap(1).SetUsable(false);
+  // No room for a slab in the arena of the heap that is to serve.
+  while (heap(0).arena().Allocate(64 << 10) != nullptr) {
+  }
+  cache_->Rehome();
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(1));
+  cache_->CheckInvariants();
+}
+
+// A CPU that the topology doesn't know: the kernel is asked where it is.
+TEST_P(CpuCacheTwoNodesTest, ACpuThatWasPluggedInLater) {
+  MakeHeaps();
+  ASSERT_TRUE(heaps_->OpenAll());
+  heaps_->topology.synthetic = false;
+  heaps_->cpus[static_cast<size_t>(CpuOfTurn(0))] = {.online = false, .node = {0}};
+  ASSERT_TRUE(OpenCache());
+  RunOn(0);
+  heaps_->kernel.SetNode(1);
+  void* const block = Malloc(k64);
+  EXPECT_EQ(NodeOf(block), 1);
+  Free(block);
+  EXPECT_EQ(&cache_->LocalHeap(), &heap(1));
+  heaps_->kernel.SetNode(7);
+  heaps_->cpus[static_cast<size_t>(CpuOfTurn(1))] = {.online = false, .node = {0}};
+  RunOn(1);
+  void* const other = Malloc(k64);
+  EXPECT_EQ(NodeOf(other), 0) << "a node that has no heap";
+  Free(other);
+  ExpectAllBlocksCameBack();
+}
+
 // ---- Memory that runs out ----------------------------------------------------------------------
 
 TEST_P(CpuCacheTest, SpillsWhenTheNodeIsFullAndFailsWhenAllAre) {
@@ -711,7 +842,7 @@ TEST_P(CpuCacheTest, RandomOperationsMatchAModel) {
   const auto free_one = [&](std::map<char*, Live>::iterator block) {
     ASSERT_EQ(std::memcmp(block->first, &block->second.mark, sizeof block->second.mark), 0);
     const int node = NodeOf(block->first);
-    ++(node == NodeOfTurn(turn) ? local_frees : remote_frees)[node];
+    ++(node == ServingTurn(turn) ? local_frees : remote_frees)[node];
     Free(block->first);
     live.erase(block);
   };
@@ -740,6 +871,12 @@ TEST_P(CpuCacheTest, RandomOperationsMatchAModel) {
       case 6:
         heap(static_cast<int>(random() % nodes())).ReleaseIdle(UINT64_MAX, SIZE_MAX);
         break;
+      case 7:
+        if (nodes() == 2) {
+          heap(1).SetUsable(!heap(1).usable());
+          cache_->Rehome();
+        }
+        break;
       default: {
         // In waves, so that classes fill up and run empty.
         const bool more = random() % 100 < (step / 1000 % 2 == 0 ? 70 : 30);
@@ -747,7 +884,7 @@ TEST_P(CpuCacheTest, RandomOperationsMatchAModel) {
           const SizeClass c = kClasses[random() % (random() % 4 == 0 ? 7 : 5)];
           auto* const block = static_cast<char*>(Malloc(c));
           ASSERT_NE(block, nullptr);
-          ASSERT_EQ(NodeOf(block), NodeOfTurn(turn));
+          ASSERT_EQ(NodeOf(block), ServingTurn(turn));
           const auto next = live.upper_bound(block);
           ASSERT_TRUE(next == live.end() || block + SizeOf(c) <= next->first);
           ASSERT_TRUE(next == live.begin() ||
@@ -889,6 +1026,49 @@ TEST_P(CpuCacheThreadsTest, NothingIsLostWhileADrainerWorks) {
   EXPECT_EQ(allocations, allocated_);
   EXPECT_EQ(bytes, allocated_bytes_);
   EXPECT_EQ(frees, allocated_);
+  ExpectAllBlocksCameBack();
+}
+
+class CpuCacheTwoNodesThreadsTest : public CpuCacheThreadsTest {};
+
+INSTANTIATE_TEST_SUITE_P(Modes, CpuCacheTwoNodesThreadsTest,
+                         testing::Values(Variant{false, 2}, Variant{true, 2}));
+
+TEST_P(CpuCacheTwoNodesThreadsTest, NothingIsLostWhileANodeComesAndGoes) {
+  Open(128 << 10);
+  std::atomic<int> running{kThreads};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      Work(t, 40'000);
+      --running;
+    });
+  }
+  std::thread cpuset([&] {
+    for (int round = 0; running > 0; ++round) {
+      heap(1).SetUsable(round % 2 != 0);
+      cache_->Rehome();
+      cache_->DrainUnused({round % 2});
+      Totals(round % 2);
+    }
+    heap(1).SetUsable(true);
+    cache_->Rehome();
+  });
+  std::thread drainer([&] {
+    while (running > 0) {
+      cache_->DrainAll();
+      for (int node = 0; node < nodes(); ++node) {
+        cache_->DeliverRemoteFrees(heap(node));
+        heap(node).SweepRemote();
+      }
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  cpuset.join();
+  drainer.join();
+  FreeExchanged();
+  EXPECT_EQ(Allocations(0) + Allocations(1), allocated_);
+  EXPECT_EQ(LocalFrees(0) + RemoteFrees(0) + LocalFrees(1) + RemoteFrees(1), allocated_);
   ExpectAllBlocksCameBack();
 }
 

@@ -68,6 +68,7 @@ class Filled {
       errno = 0;
     }
     error_ = errno;
+    bytes_ = blocks_.size() * size;
     // So that the test itself, which allocates too, can go on.
     for (size_t freed = 0; freed < (4 << 20) && !blocks_.empty(); freed += size) {
       free(blocks_.back());
@@ -82,7 +83,7 @@ class Filled {
   }
 
   int error() const { return error_; }
-  size_t bytes() const { return blocks_.size() * size_; }
+  size_t bytes() const { return bytes_; }  // handed out before the error
   const PageCensus& census() const { return census_; }
   const std::map<int, uint64_t>& by_owner() const { return by_owner_; }
 
@@ -102,6 +103,7 @@ class Filled {
   const size_t size_;
   std::vector<void*> blocks_;
   int error_ = 0;
+  size_t bytes_ = 0;
   PageCensus census_;
   std::map<int, uint64_t> by_owner_;
 };

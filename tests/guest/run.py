@@ -1,15 +1,17 @@
-"""A run of QEMU: what the guest reports on its second serial port, and what the kernel says on the
-first."""
+"""A run of QEMU: what the guest reports on its second serial port, what it asks for there, and what
+the kernel says on the first."""
 
 import re
 import subprocess
 import time
 
+import monitor
+
 _BOOT_SECONDS = 120
 _GRACE_SECONDS = 30  # after a program's own limit, which the guest enforces
 _CONSOLE_TAIL = 8000  # characters
-# What init.sh writes between the programs' output.
-_MARK = re.compile(r"^@@ (begin|end|done)(?: (\S+))?(?: (\d+))?\r?$")
+# What init.sh writes between the programs' output, and the programs' wish for one more CPU.
+_MARK = re.compile(r"^@@ (begin|end|done|plug)(?: (\S+))?(?: (\d+))?\r?$")
 
 
 class Run:
@@ -21,8 +23,10 @@ class Run:
         self.report_path = directory / "report.log"
         for path in (self.console_path, self.report_path):
             path.write_bytes(b"")
+        self._monitor = monitor.Monitor()
         self.command = command + ["-serial", f"file:{self.console_path}",
-                                  "-serial", f"file:{self.report_path}"]
+                                  "-serial", f"file:{self.report_path}",
+                                  *self._monitor.arguments()]
         self.outputs = {}  # program: lines
         self.statuses = {}  # program: exit status
         self.current = None
@@ -33,7 +37,9 @@ class Run:
         # The machine must not survive this script, however that ends.
         process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.command],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True)
+                                   stderr=subprocess.STDOUT, text=True,
+                                   pass_fds=[self._monitor.descriptor])
+        self._monitor.started()
         deadline = time.monotonic() + _BOOT_SECONDS
         rest = ""
         try:
@@ -54,9 +60,12 @@ class Run:
             if process.returncode != 0:
                 return f"QEMU ended with status {process.returncode}: {process.stdout.read()}"
             return "" if self.done else "the machine went down"
+        except monitor.MonitorError as error:
+            return str(error)
         finally:
             process.kill()
             process.wait()
+            self._monitor.close()
 
     def _take(self, line):
         """Reads a line; returns whether it is a mark."""
@@ -72,8 +81,10 @@ class Run:
         elif kind == "end":
             self.statuses[name] = int(status)
             self.current = None
-        else:
+        elif kind == "done":
             self.done = True
+        else:
+            self._monitor.plug_cpu()
         return True
 
     def console_of(self, name):

@@ -56,7 +56,7 @@ MACHINES = {
     # was told to leave alone.
     "sparse_nodes": Machine((Node(384, (0,)), Node(0, (1,)), Node(384, (2,))),
                             kernel_options="disable_cpu_apicid=1"),
-    # CPUs 2 and 3 are off when the programs start; 4 and 5 could be plugged in.
+    # CPUs 2 and 3 are off when the programs start; two more can be plugged in.
     "late_cpus": Machine((Node(384, (0, 2, 4)), Node(384, (1, 3, 5))), smp="4,maxcpus=6",
                          kernel_options="maxcpus=2"),
 }
@@ -81,6 +81,9 @@ class Program:
         return "\n".join(lines + [f"exec {self.command}"]) + "\n"
 
 
+# Rounds every 0.1 s.
+_HEALING = "scavenger.idle_after=1s,scavenger.start_at=0,placement.heal=true"
+
 PROGRAMS = {
     "topology": Program("topology_test"),
     "locality": Program("locality_test"),
@@ -95,13 +98,24 @@ PROGRAMS = {
                                          "placement.use_memory_only=demand"),
     "memory_only": Program("memory_only_test", options="placement.use_memory_only=never"),
     "interleave": Program("interleave_test"),
-    "refusal": Program("refusal_test"),
+    "refusal": Program("refusal_test", options="scavenger.start_at=0"),
+    "soak": Program("soak_test --gtest_filter=SoakTest.OneCycle", 240,
+                    options="scavenger.idle_after=100ms,scavenger.start_at=0,on_error=abort"),
     "cpu_hotplug": Program("cpu_hotplug_test", 180),
+    "cpu_plug": Program("cpu_plug_test", 120),
     "huge_pages": Program("huge_pages_test", 90,
                           setup="echo always >/sys/kernel/mm/transparent_hugepage/enabled"),
     # Confined to memory and CPUs of the first node, and to its memory with everybody's CPUs.
     "cpuset": Program("confined 0 0 cpuset_test"),
     "cpuset.memory": Program("confined 0 '' cpuset_test"),
+    # All of them at first, and the first node's memory at first.
+    "cpuset.lost": Program("confined '' '' cpuset_change_test --gtest_filter=*Lost*", 90,
+                           options=_HEALING),
+    "cpuset.lost.bind": Program("confined '' '' cpuset_change_test --gtest_filter=*Lost*", 90,
+                                options=_HEALING + ",placement.policy=bind"),
+    "cpuset.gained": Program("confined 0 '' cpuset_change_test --gtest_filter=*Gained*",
+                             options=_HEALING),
+    "audit": Program("audit_test", 90, options="scavenger.start_at=0"),
 }
 PEERS = {
     "glibc": "",

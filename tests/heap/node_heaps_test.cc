@@ -199,6 +199,8 @@ TEST_F(NodeHeapsTest, TheInterleavedHeapIsBehindTheLastNode) {
   EXPECT_EQ(heap->node(), kNoNode);
   EXPECT_EQ(heaps_->Get(3), heap);
   EXPECT_EQ(heaps_->heap(kNoNode), heap);
+  EXPECT_EQ(heaps_->heap({3}), nullptr) << "no node's";
+  EXPECT_EQ(heaps_->Serving({3}).node(), NodeId{0});
   EXPECT_EQ(heaps_->interleaved(), heap);
   EXPECT_EQ(heaps_->OpenInterleaved(), heap) << "it is opened once";
   EXPECT_EQ(heaps_->HomeOf(AllocateOn(heap)), heap);
@@ -324,6 +326,43 @@ TEST_F(NodeHeapsTest, SpillsCanBeStopped) {
   EXPECT_TRUE(SpillsOf(0).empty());
 }
 
+// ---- Who serves --------------------------------------------------------------------------------
+
+TEST_F(NodeHeapsTest, ANodeServesItselfWhileItIsUsable) {
+  MadeUpTopology topology(4, {0, 1, 2, 3});
+  topology.node(1).has_cpus = false;
+  topology.SetDistance(0, 1, 11);
+  topology.SetDistance(0, 2, 40);
+  ASSERT_TRUE(Open(0, topology));
+  const auto serving = [&](int node) { return heaps_->Serving({node}).node().value; };
+  const auto set = [&](int node, bool usable) { heaps_->heap({node})->SetUsable(usable); };
+  EXPECT_EQ(serving(0), 0);
+  set(0, false);
+  EXPECT_EQ(serving(0), 3) << "the nearest with CPUs";
+  set(3, false);
+  EXPECT_EQ(serving(0), 2);
+  heaps_->StopSpills();
+  EXPECT_EQ(serving(0), 2) << "whose node is lost has to go somewhere";
+  set(2, false);
+  EXPECT_EQ(serving(0), 1) << "memory-only ones last";
+  set(0, true);
+  EXPECT_EQ(serving(0), 0);
+  EXPECT_EQ(serving(7), 0) << "a node without heap";
+}
+
+TEST_F(NodeHeapsTest, SomebodyServesAlways) {
+  Reserve(4);
+  MadeUpTopology topology(3, {0, 1, 2});
+  topology.node(1).has_cpus = false;
+  ASSERT_TRUE(heaps_->OpenFirst({0}, 0));
+  ASSERT_TRUE(heaps_->OpenAll(topology.View(), /*spill_to_memory_only=*/false));
+  ASSERT_NE(heaps_->OpenInterleaved(), nullptr);
+  for (const int node : {0, 2}) heaps_->heap({node})->SetUsable(false);
+  EXPECT_EQ(heaps_->Serving({0}).node().value, 1) << "better than nothing";
+  heaps_->heap({1})->SetUsable(false);
+  EXPECT_EQ(heaps_->Serving({2}).node().value, 0) << "never the interleaved one";
+}
+
 // The first heap is the one of a real node; the topology may be synthetic and smaller.
 TEST_F(NodeHeapsTest, SpillsFromOutsideTheTopology) {
   ASSERT_TRUE(Open(3, MadeUpTopology(2, {0, 1})));
@@ -356,11 +395,10 @@ TEST(SpillOrderTest, MemoryOnlyNodesLast) {
   EXPECT_EQ(Order(topology, 1), (std::vector<int>{0, 2, 4, 3})) << "an expander may ask too";
 }
 
-TEST(SpillOrderTest, WhatIsNotAllowedIsLeftOut) {
+TEST(SpillOrderTest, WhatIsNotAllowedNowMayBeLater) {
   MadeUpTopology topology(4, {0, 1, 2, 3});
   topology.node(1).allowed = false;
-  EXPECT_EQ(Order(topology, 0), (std::vector<int>{2, 3}));
-  EXPECT_EQ(Order(topology, 1), (std::vector<int>{0, 2, 3}));
+  EXPECT_EQ(Order(topology, 0), (std::vector<int>{1, 2, 3}));
 }
 
 TEST(SpillOrderTest, AbsentNodesAreNotAsked) {
@@ -368,7 +406,7 @@ TEST(SpillOrderTest, AbsentNodesAreNotAsked) {
   EXPECT_EQ(Order(MadeUpTopology(8, {1, 4, 7}), 2), (std::vector<int>{1, 4, 7}));
 }
 
-// Every allowed node but the asking one is there once, and no two neighbours stand the wrong way.
+// Every node but the asking one is there once, and no two neighbours stand the wrong way.
 TEST(SpillOrderTest, RandomTopologies) {
   std::mt19937 random(20240615);
   const auto pick = [&](int low, int high) {
@@ -381,9 +419,8 @@ TEST(SpillOrderTest, RandomTopologies) {
     for (int i = 0; i < limit; ++i) {
       NodeInfo& node = topology.node(i);
       node.present = pick(0, 3) > 0;
-      node.allowed = pick(0, 4) > 0;
       node.has_cpus = pick(0, 2) > 0;
-      if (node.present && node.allowed) askable.insert(i);
+      if (node.present) askable.insert(i);
       for (int to = 0; to < limit; ++to) {  // few values, so that there are ties
         if (to != i) topology.SetDistance(i, to, static_cast<uint16_t>(10 + 10 * pick(1, 4)));
       }

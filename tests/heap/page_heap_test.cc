@@ -907,7 +907,18 @@ class InterruptingKernel final : public Kernel {
     return kernel_.SetPolicy(start, bytes, policy, nodes, count);
   }
   uint64_t FreeBytes(NodeId node) override { return kernel_.FreeBytes(node); }
+  int PageNodes(const void* const* pages, size_t count, int* nodes) override {
+    return kernel_.PageNodes(pages, count, nodes);
+  }
+  int MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) override {
+    return kernel_.MovePages(pages, count, node, nodes);
+  }
+  int MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                  uint64_t* elsewhere) override {
+    return kernel_.MappedBytes(start, bytes, node, there, elsewhere);
+  }
   CpuId CurrentCpu() override { return kernel_.CurrentCpu(); }
+  NodeId CurrentNode() override { return kernel_.CurrentNode(); }
   int InterruptSequences(CpuId cpu) override { return kernel_.InterruptSequences(cpu); }
   uint64_t NowMs() override { return kernel_.NowMs(); }
 

@@ -58,7 +58,8 @@ TEST_F(Placement, BindsToTheFirstNodeOrIsRefused) {
       errno = 77;
       continue;
     }
-    EXPECT_EQ(found_mode, mode);
+    constexpr int kStaticNodes = 1 << 15;
+    EXPECT_EQ(found_mode, mode | kStaticNodes);
     EXPECT_EQ(found_nodes[0], 1u);
   }
 }
@@ -107,6 +108,33 @@ TEST_F(Placement, PagesTellTheirNode) {
   }
   EXPECT_GE(status[0], 0);
   EXPECT_TRUE(status[1] == -EFAULT || status[1] == -ENOENT) << status[1];
+}
+
+TEST_F(Placement, PagesMoveToTheirNode) {
+  static_cast<char*>(memory_)[0] = 1;
+  const void* pages[300];
+  int nodes[300];
+  for (int i = 0; i < 300; ++i) pages[i] = static_cast<char*>(memory_) + i % 2 * 4096;
+  pages[1] = nullptr;
+  const int error = calls_.move_pages(pages, 300, NodeId{0}, nodes);
+  if (error != 0) {
+    EXPECT_TRUE(IsRefusal(error)) << strerror(error);
+    return;
+  }
+  EXPECT_EQ(nodes[0], 0);
+  EXPECT_LT(nodes[1], 0);
+  EXPECT_EQ(nodes[298], 0) << "in the second piece";
+  const int beyond = calls_.move_pages(pages, 1, NodeId{1000}, nodes);
+  EXPECT_TRUE(beyond != 0 || nodes[0] < 0) << "no such node";
+}
+
+TEST_F(Placement, MappedBytesByNode) {
+  std::memset(memory_, 1, kBytes);
+  uint64_t there = 1, elsewhere = 2;  // what was there is added to
+  const int error = calls_.mapped_bytes(memory_, kBytes, NodeId{0}, &there, &elsewhere);
+  if (error == ENOENT) GTEST_SKIP() << "a kernel without numa_maps";
+  EXPECT_EQ(error, 0);
+  EXPECT_GE(there + elsewhere, 3u);
 }
 
 TEST(NodeMeminfo, FreeMemoryAndHalfOfTheCache) {

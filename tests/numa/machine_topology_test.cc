@@ -235,32 +235,5 @@ TEST(MachineTopology, ThisMachineAgreesWithSysfs) {
   EXPECT_EQ(online, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-// Nodes 0 and 2 are forbidden; 1 is nearest to 0, and 3, without CPUs of its own, to 2.
-TEST(ServeFromAllowedTest, CpusOfForbiddenNodesGoToTheNearestAllowedOne) {
-  TopologyArrays topology;
-  for (const bool allowed : {false, true, false, true}) {
-    topology.nodes.push_back({.present = true, .allowed = allowed, .has_cpus = true});
-  }
-  topology.nodes[3].has_cpus = false;
-  topology.distances = {10, 20, 30, 40, 20, 10, 20, 30, 30, 20, 10, 15, 40, 30, 15, 10};
-  for (const int node : {0, 1, 2}) topology.cpus.push_back({true, NodeId{node}, 0});
-  ServeFromAllowed(&topology);
-  EXPECT_EQ(topology.cpus[0].node, NodeId{1});
-  EXPECT_EQ(topology.cpus[1].node, NodeId{1});
-  EXPECT_EQ(topology.cpus[2].node, NodeId{3});
-  EXPECT_FALSE(topology.nodes[0].has_cpus);
-  EXPECT_TRUE(topology.nodes[1].has_cpus);
-  EXPECT_TRUE(topology.nodes[3].has_cpus);
-}
-
-TEST(ServeFromAllowedTest, WithoutAnAllowedNodeCpusStay) {
-  TopologyArrays topology;
-  topology.nodes = {{.present = true}, {.present = true}};
-  topology.distances = {10, 20, 20, 10};
-  topology.cpus = {{true, NodeId{1}, 0}};
-  ServeFromAllowed(&topology);
-  EXPECT_EQ(topology.cpus[0].node, NodeId{1});
-}
-
 }  // namespace
 }  // namespace numaheap

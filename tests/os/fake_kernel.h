@@ -26,6 +26,9 @@ class FakeKernel final : public Kernel {
     kAdvise,
     kSetPolicy,
     kInterrupt,
+    kPageNodes,
+    kMovePages,
+    kMappedBytes,
     kCalls
   };
 
@@ -57,8 +60,12 @@ class FakeKernel final : public Kernel {
 
   void SetNow(uint64_t ms) { now_ms_ = ms; }
   void SetCpu(int cpu) { cpu_ = cpu; }
+  void SetNode(int node) { node_ = node; }
   // Bytes that are free on a node. What is committed is not subtracted.
   void SetFreeBytes(NodeId node, uint64_t bytes) { free_bytes_[node.value] = bytes; }
+
+  // Where the memory of a page lies, of which there is none before.
+  void SetPageNode(const void* page, int node) { page_nodes_[page] = node; }
 
   // Bytes for which Release() was called with success.
   uint64_t released_bytes() const { return released_bytes_; }
@@ -96,8 +103,34 @@ class FakeKernel final : public Kernel {
     const auto found = free_bytes_.find(node.value);
     return found == free_bytes_.end() ? UINT64_MAX : found->second;
   }
+  int PageNodes(const void* const* pages, size_t count, int* nodes) override {
+    if (const int error = Refusal(kPageNodes, count)) return error;
+    for (size_t i = 0; i < count; ++i) {
+      const auto found = page_nodes_.find(pages[i]);
+      nodes[i] = found == page_nodes_.end() ? -ENOENT : found->second;
+    }
+    return 0;
+  }
+  int MovePages(const void* const* pages, size_t count, NodeId node, int* nodes) override {
+    if (const int error = Refusal(kMovePages, count)) return error;
+    for (size_t i = 0; i < count; ++i) {
+      const auto found = page_nodes_.find(pages[i]);
+      nodes[i] = found == page_nodes_.end() ? -ENOENT : (found->second = node.value);
+    }
+    return 0;
+  }
+  int MappedBytes(const void* start, size_t bytes, NodeId node, uint64_t* there,
+                  uint64_t* elsewhere) override {
+    if (const int error = Refusal(kMappedBytes, bytes)) return error;
+    const auto end = page_nodes_.lower_bound(static_cast<const char*>(start) + bytes);
+    for (auto page = page_nodes_.lower_bound(start); page != end; ++page) {
+      *(page->second == node.value ? there : elsewhere) += kSmallestPage;
+    }
+    return 0;
+  }
   // The real one, for tests with real sequences, unless SetCpu() was called.
   CpuId CurrentCpu() override { return cpu_ >= 0 ? CpuId{cpu_} : real_.CurrentCpu(); }
+  NodeId CurrentNode() override { return {node_}; }
   int InterruptSequences(CpuId cpu) override {
     const int error = Refusal(kInterrupt, 0);
     return error ? error : real_.InterruptSequences(cpu);
@@ -118,14 +151,16 @@ class FakeKernel final : public Kernel {
   LinuxKernel real_;
   std::array<std::atomic<int>, kCalls> counts_ = {};
   std::array<int, kCalls> fail_from_ = {};
-  std::array<size_t, kCalls> largest_ = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX,
-                                         SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+  std::array<size_t, kCalls> largest_ = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX,
+                                         SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
   int fail_once_ = 0;
   int error_ = ENOMEM;
   std::atomic<uint64_t> now_ms_{1'000'000};
   std::atomic<int> cpu_{-1};
+  std::atomic<int> node_{0};
   std::atomic<uint64_t> released_bytes_{0};
   std::map<int, uint64_t> free_bytes_;
+  std::map<const void*, int> page_nodes_;
 };
 
 }  // namespace numaheap

@@ -107,6 +107,18 @@ TEST_F(IdListFileTest, ReadsAsMuchAsSysfsShows) {
   EXPECT_EQ(IdListFile(path_).highest(), 9999);
 }
 
+TEST_F(IdListFileTest, ReadsALineOfProcfs) {
+  Write(
+      "Name:\tMems_allowed_list: 7\nMems_allowed:\t00000005\nMems_allowed_list:\t0,2\nLast:\t1\n");
+  const IdListFile list(path_, "Mems_allowed_list:");
+  EXPECT_EQ(list.highest(), 2);
+  EXPECT_TRUE(list.Has(0));
+  EXPECT_FALSE(list.Has(1));
+  EXPECT_EQ(IdListFile(path_, "Last:").highest(), 1);
+  EXPECT_EQ(IdListFile(path_, "Cpus_allowed_list:").highest(), -1) << "no such line";
+  EXPECT_EQ(IdListFile(path_, "Name:").highest(), -1) << "no list";
+}
+
 TEST_F(IdListFileTest, WhatCantBeReadHoldsNothing) {
   errno = EDOM;
   const IdListFile empty(path_);
@@ -125,6 +137,7 @@ TEST(IdListRealFileTest, ThisMachinesCpus) {
   EXPECT_TRUE(online.Has(online.highest()));
   EXPECT_FALSE(online.Has(online.highest() + 1));
   EXPECT_GE(IdListFile("/sys/devices/system/cpu/possible").highest(), online.highest());
+  EXPECT_GE(IdListFile("/proc/thread-self/status", "Mems_allowed_list:").highest(), 0);
 }
 
 }  // namespace

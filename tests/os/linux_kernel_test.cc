@@ -323,13 +323,33 @@ constexpr PlacementCalls kFakePlacement = {
         },
     // As in a machine whose only node with memory is node 3.
     .free_bytes = [](NodeId node) { return node == NodeId{3} ? uint64_t{12345} : UINT64_MAX; },
-    .page_nodes = [](const void* const*, size_t, int*) { return ENOSYS; },
+    .page_nodes =
+        [](const void* const*, size_t count, int* nodes) {
+          nodes[0] = static_cast<int>(count);
+          return 0;
+        },
+    .move_pages =
+        [](const void* const*, size_t, NodeId node, int* nodes) {
+          nodes[0] = node.value;
+          return EPERM;
+        },
+    .mapped_bytes =
+        [](const void*, size_t bytes, NodeId, uint64_t* there, uint64_t*) {
+          *there += bytes;
+          return 0;
+        },
 };
 
 TEST_F(LinuxKernelTest, HasNoPlacementAtFirst) {
   const NodeId node;
   EXPECT_EQ(kernel_.SetPolicy(start(), kBytes, Policy::kPreferred, &node, 1), ENOSYS);
   EXPECT_EQ(kernel_.FreeBytes(node), UINT64_MAX);
+  int answer = 0;
+  uint64_t bytes = 0;
+  const void* page = start();
+  EXPECT_EQ(kernel_.PageNodes(&page, 1, &answer), ENOSYS);
+  EXPECT_EQ(kernel_.MovePages(&page, 1, node, &answer), ENOSYS);
+  EXPECT_EQ(kernel_.MappedBytes(start(), kBytes, node, &bytes, &bytes), ENOSYS);
 }
 
 TEST_F(LinuxKernelTest, PassesPlacementOn) {
@@ -343,6 +363,15 @@ TEST_F(LinuxKernelTest, PassesPlacementOn) {
   EXPECT_EQ(policy_call.count, 2);
   EXPECT_EQ(kernel_.FreeBytes({3}), 12345u);
   EXPECT_EQ(kernel_.FreeBytes({1}), UINT64_MAX) << "nobody knows";
+  int answer = 0;
+  const void* pages[] = {start(), start()};
+  EXPECT_EQ(kernel_.PageNodes(pages, 2, &answer), 0);
+  EXPECT_EQ(answer, 2);
+  EXPECT_EQ(kernel_.MovePages(pages, 2, {3}, &answer), EPERM);
+  EXPECT_EQ(answer, 3);
+  uint64_t there = 0, elsewhere = 0;
+  EXPECT_EQ(kernel_.MappedBytes(start(), kBytes, {3}, &there, &elsewhere), 0);
+  EXPECT_EQ(there, kBytes);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ std::string Limits(const Option& option) {
     case OptionKind::kText:
       return "";
     case OptionKind::kChoice:
+    case OptionKind::kSwitch:
       out << "One of: ";
       for (char c : option.names) out << (c == ',' ? ", " : std::string(1, c).c_str());
       break;

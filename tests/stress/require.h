@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -11,7 +12,8 @@ namespace numaheap {
 
 inline void Require(bool condition, const char* what_is_wrong) {
   if (condition) return;
-  for (const char* text : {"stress_test: ", what_is_wrong, "\n"}) {
+  for (const char* text :
+       {const_cast<const char*>(program_invocation_short_name), ": ", what_is_wrong, "\n"}) {
     if (write(STDERR_FILENO, text, std::strlen(text)) < 0) break;
   }
   std::abort();

@@ -80,6 +80,7 @@ ValueType TypeOf(const toml::node& node) {
 std::string TextOf(const toml::node& node) {
   if (const auto* string = node.as_string()) return string->get();
   if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
+  if (const auto* boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
   return {};
 }
 

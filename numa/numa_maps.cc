@@ -1,4 +1,4 @@
-#include "numa/page_locations.h"
+#include "numa/numa_maps.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -41,42 +41,9 @@ uint64_t BytesPerPage(std::string_view line) {
   return kib * 1024;
 }
 
-int AskMovePages(const PlacementCalls& calls, uintptr_t start, uintptr_t end, size_t page,
-                 PageLocations* out) {
-  constexpr size_t kBatch = 256;
-  const void* addresses[kBatch];
-  int status[kBatch];
-  for (uintptr_t at = start; at < end;) {
-    size_t count = 0;
-    for (; count < kBatch && at < end; at += page) {
-      addresses[count++] = reinterpret_cast<const void*>(at);
-    }
-    const int error = calls.page_nodes(addresses, count, status);
-    if (error != 0) return error;
-    for (size_t i = 0; i < count; ++i) {
-      if (status[i] >= 0 && status[i] < kMaxNodes) {
-        out->node_bytes[status[i]] += page;
-      } else if (status[i] == -ENOENT || status[i] == -EFAULT) {
-        out->absent_bytes += page;  // EFAULT: the shared zero page, or no mapping at all
-      } else {
-        out->unknown_bytes += page;
-      }
-    }
-  }
-  return 0;
-}
-
-int ReadNumaMaps(uintptr_t start, uintptr_t end, PageLocations* out) {
-  const int file = open("/proc/self/numa_maps", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return errno;
-  const int error = AddNumaMaps(file, start, end, out);
-  close(file);
-  return error;
-}
-
 }  // namespace
 
-bool AddNumaMapsLine(std::string_view line, uintptr_t start, uintptr_t end, PageLocations* out) {
+bool AddNumaMapsLine(std::string_view line, uintptr_t start, uintptr_t end, NodeBytes* out) {
   uintptr_t address = 0;
   if (!ReadNumber(TakeWord(&line), 16, &address)) return false;
   if (address < start || address >= end) return true;
@@ -94,13 +61,13 @@ bool AddNumaMapsLine(std::string_view line, uintptr_t start, uintptr_t end, Page
         ReadNumber(std::string_view(word.data() + equals + 1, word.size() - equals - 1), 10,
                    &pages) &&
         !__builtin_mul_overflow(pages, page, &bytes) &&
-        !__builtin_add_overflow(out->node_bytes[node], bytes, &out->node_bytes[node]);
+        !__builtin_add_overflow(out->on[node], bytes, &out->on[node]);
     if (!understood) return false;
   }
   return true;
 }
 
-int AddNumaMaps(int file, uintptr_t start, uintptr_t end, PageLocations* out) {
+int AddNumaMaps(int file, uintptr_t start, uintptr_t end, NodeBytes* out) {
   char buffer[32 * 1024];
   size_t used = 0;
   int result = 0;
@@ -123,23 +90,12 @@ int AddNumaMaps(int file, uintptr_t start, uintptr_t end, PageLocations* out) {
   }
 }
 
-int LocatePages(const PlacementCalls& calls, const void* start, size_t bytes, PageLocations* out) {
+int ReadNumaMaps(const void* start, size_t bytes, NodeBytes* out) {
   const int saved = errno;
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t first = reinterpret_cast<uintptr_t>(start) & ~(page - 1);
-  uintptr_t end = 0;
-  if (__builtin_add_overflow(reinterpret_cast<uintptr_t>(start), bytes, &end) ||
-      __builtin_add_overflow(end, page - 1, &end)) {
-    return EINVAL;
-  }
-  end &= ~(page - 1);
-
-  *out = PageLocations{};
-  int error = AskMovePages(calls, first, end, page, out);
-  if (error == EPERM || error == ENOSYS) {
-    *out = PageLocations{.source = PageLocations::Source::kNumaMaps};
-    error = ReadNumaMaps(first, end, out);
-  }
+  const auto first = reinterpret_cast<uintptr_t>(start);
+  const int file = open("/proc/self/numa_maps", O_RDONLY | O_CLOEXEC);
+  const int error = file < 0 ? errno : AddNumaMaps(file, first, first + bytes, out);
+  if (file >= 0) close(file);
   errno = saved;
   return error;
 }
