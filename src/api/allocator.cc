@@ -433,18 +433,30 @@ void Allocator::Free(void* ptr, const char* operation) {
   home->FreeLarge(block.span);
 }
 
+SizeClass Allocator::SmallClassOf(const void* ptr) const {
+  const NodeHeap* home = heaps_.HomeOf(ptr);
+  if (home == nullptr || !home->map().IsCommitted(ptr)) return kNoClass;
+  const SizeClass c = home->map().ClassAt(home->map().PageOf(ptr));
+  const bool may_start = (reinterpret_cast<uintptr_t>(ptr) & kSizeMap[c].alignment_mask) == 0;
+  return may_start ? c : kNoClass;
+}
+
 bool Allocator::ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable) {
+  // A block that would be more than half empty moves to a smaller one.
+  const auto fits = [&] { return size <= *usable && size > *usable / 2; };
+  if (const SizeClass c = SmallClassOf(ptr); c != kNoClass) {
+    *usable = kSizeMap[c].size;
+    return fits();
+  }
   NodeHeap* home;
   const Block block = BlockOrDie(ptr, operation, &home);
   *usable = block.size;
-  // A block that would be more than half empty moves to a smaller one.
-  const bool fits = size <= block.size && size > block.size / 2;
-  if (block.size_class != kNoClass) return fits;
-  if (size > kMaxSize || size <= kMaxSmallSize) return fits;
+  if (size > kMaxSize || size <= kMaxSmallSize) return fits();
   return home->ResizeLarge(block.span, size);
 }
 
 size_t Allocator::UsableSize(const void* ptr, const char* operation) {
+  if (const SizeClass c = SmallClassOf(ptr); c != kNoClass) return kSizeMap[c].size;
   NodeHeap* home;
   return BlockOrDie(ptr, operation, &home).size;
 }

@@ -129,6 +129,9 @@ class Allocator {
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
   // Looks after the heap that a block came from.
   void* Handed(void* block, const void* caller);
+  // The class of the small block at `ptr`, by the byte map alone; kNoClass for what is none, as far
+  // as that can tell.
+  SizeClass SmallClassOf(const void* ptr) const;
   // The block that starts at `ptr`, or death: what it is not is said as of `operation`.
   Block BlockOrDie(const void* ptr, const char* operation, NodeHeap** home);
   // `online`: the CPUs that are.
