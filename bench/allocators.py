@@ -48,12 +48,18 @@ _PACKAGED = (
     ("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
     ("mimalloc", "libmimalloc.so.2", "libmimalloc2.0"),
     ("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+    ("tbbmalloc", "libtbbmalloc_proxy.so.2", "libtbbmalloc2"),
 )
 
 
 def _library_directories():
     multiarch = sysconfig.get_config_var("MULTIARCH") or f"{os.uname().machine}-linux-gnu"
     return [pathlib.Path(p) for p in (f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib")]
+
+
+def find_library(file):
+    """Where the system has a library of that name, or None."""
+    return next((d / file for d in _library_directories() if (d / file).exists()), None)
 
 
 GLIBC = Allocator("glibc", "libc6", None)
@@ -68,7 +74,8 @@ def add_arguments(parser):
     parser.add_argument("--options", default="", metavar="KEY=VALUE,…",
                         help="NUMAHEAP_OPTIONS for numaheap")
     parser.add_argument("--peers-only", action="store_true", help="leave numaheap out")
-    parser.add_argument("--only", metavar="NAME,…", type=lambda text: text.split(","),
+    parser.add_argument("--only", "--allocators", metavar="NAME,…",
+                        type=lambda text: text.split(","),
                         help="only these allocators, of numaheap, glibc, "
                         + ", ".join(name for name, _, _ in _PACKAGED))
 
@@ -85,7 +92,7 @@ def select(arguments):
         chosen.append(Allocator("numaheap", "", library.resolve()))
     absent = []
     for name, file, package in _PACKAGED:
-        path = next((d / file for d in _library_directories() if (d / file).exists()), None)
+        path = find_library(file)
         if path:
             chosen.append(Allocator(name, package, path))
         else:

@@ -5,7 +5,9 @@ import pathlib
 import platform
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_STEAL = 7  # of the numbers behind "cpuN" in /proc/stat
+# Of the numbers behind "cpuN" in /proc/stat:
+_BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq
+_STEAL = (7,)
 
 
 def _read(path, default="unknown"):
@@ -37,8 +39,18 @@ def describe():
     ]
 
 
-def stolen_seconds(cpus):
-    """Seconds that the hypervisor gave to others while these CPUs wanted to run, since boot."""
+def _seconds(cpus, columns):
     names = {f"cpu{cpu}" for cpu in cpus}
     stat = [line.split() for line in _read("/proc/stat").splitlines()]
-    return sum(int(f[1 + _STEAL]) for f in stat if f and f[0] in names) / _TICKS_PER_SECOND
+    return sum(int(line[1 + column]) for line in stat if line and line[0] in names
+               for column in columns) / _TICKS_PER_SECOND
+
+
+def stolen_seconds(cpus):
+    """Seconds that the hypervisor gave to others while these CPUs wanted to run, since boot."""
+    return _seconds(cpus, _STEAL)
+
+
+def busy_seconds(cpus):
+    """Seconds that these CPUs spent running anything at all, since boot."""
+    return _seconds(cpus, _BUSY)

@@ -48,7 +48,8 @@ TEST(AuditTest, SeesWhatIsAway) {
   // Every other stretch of 4 MiB goes to the other node: a huge page moves as a whole.
   std::vector<const void*> pages;
   for (size_t i = 0; i < kPages; ++i) {
-    if (i / 1024 % 2 == 0) pages.push_back(block + i * PageCensus::kPageBytes);
+    const char* page = block + i * PageCensus::kPageBytes;
+    if (reinterpret_cast<uintptr_t>(page) >> 22 & 1) pages.push_back(page);
   }
   std::vector<int> at(pages.size());
   ASSERT_EQ(LibnumaPlacement().move_pages(pages.data(), pages.size(), {other}, at.data()), 0);
@@ -63,8 +64,9 @@ TEST(AuditTest, SeesWhatIsAway) {
   const double share = 100 * seen_away / (seen_away + seen_home);
   std::printf("half moved away: %.1f%% of its pages are there; the audit saw %.1f%% away\n",
               census.percent_at_home(), share);
-  EXPECT_NEAR(census.percent_at_home(), 50, 1);
-  EXPECT_NEAR(share, 50, 12) << "its records are at home, and the first round may be from before";
+  EXPECT_NEAR(census.percent_at_home(), 50, 10) << "the ends may be shorter";
+  EXPECT_NEAR(share, 100 - census.percent_at_home(), 12)
+      << "its records are at home, and the first round may be from before";
   PageCensus later;
   later.Count(block, kBytes, home);
   EXPECT_EQ(later.at_home(), census.at_home()) << "nothing is moved unless placement.heal says so";
