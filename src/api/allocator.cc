@@ -444,13 +444,11 @@ SizeClass Allocator::SmallClassOf(const void* ptr) const {
 bool Allocator::ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable) {
   // A block that would be more than half empty moves to a smaller one.
   const auto fits = [&] { return size <= *usable && size > *usable / 2; };
-  if (const SizeClass c = SmallClassOf(ptr); c != kNoClass) {
-    *usable = kSizeMap[c].size;
-    return fits();
-  }
-  NodeHeap* home;
-  const Block block = BlockOrDie(ptr, operation, &home);
+  NodeHeap* home = heaps_.HomeOf(ptr);
+  const Block block = home == nullptr ? Block() : home->Find(ptr);
+  if (block.start != ptr) BlockOrDie(ptr, operation, &home);
   *usable = block.size;
+  if (block.size_class != kNoClass) return fits();
   if (size > kMaxSize || size <= kMaxSmallSize) return fits();
   return home->ResizeLarge(block.span, size);
 }

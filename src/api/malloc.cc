@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "src/api/allocator.h"
@@ -54,6 +55,19 @@ namespace {
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
+// The size of a small block of this CPU's heap; 0 for what takes a closer look.
+inline size_t LocalSizeOf(const void* ptr) {
+  const SizeClassInfo& info = kSizeMap[SlabClassOf(fast_path, ptr)];
+  return (reinterpret_cast<uintptr_t>(ptr) & info.alignment_mask) == 0 ? info.size : 0;
+}
+
+// What a block that grows gets: a quarter more than it had, so that growing step by step does not
+// copy it in each step. Small ones have steps of their own, their size classes.
+inline size_t Grown(size_t usable, size_t size) {
+  constexpr size_t kGrowsInSteps = 32 << 10;
+  return usable < kGrowsInSteps ? size : std::max(size, usable + usable / 4);
+}
+
 // Inline, because Malloc looks at who called.
 [[gnu::always_inline]] inline void* Reallocate(void* ptr, size_t size, const char* operation) {
   if (ptr == nullptr) return Malloc(size);
@@ -61,9 +75,11 @@ namespace {
     allocator.Free(ptr, operation);
     return nullptr;
   }
-  size_t usable = 0;
+  size_t usable = LocalSizeOf(ptr);
+  if (size <= usable && size > usable / 2) return ptr;
   if (allocator.ResizeInPlace(ptr, size, operation, &usable)) return ptr;
-  void* moved = Malloc(size);
+  void* moved = size > usable ? Malloc(Grown(usable, size)) : nullptr;
+  if (moved == nullptr) moved = Malloc(size);
   if (moved == nullptr) return nullptr;  // the old block stays as it was
   memcpy(moved, ptr, usable < size ? usable : size);
   Free(ptr);
@@ -133,6 +149,7 @@ NUMAHEAP_API void* pvalloc(size_t size) noexcept {
 }
 
 NUMAHEAP_API size_t malloc_usable_size(void* ptr) noexcept {
+  if (const size_t size = numaheap::LocalSizeOf(ptr)) return size;
   return ptr == nullptr ? 0 : allocator.UsableSize(ptr, "malloc_usable_size");
 }
 

@@ -21,5 +21,8 @@ inline BatchResult SlabPopBatch(const FastPath&, SizeClass, void**, int) {
 inline bool SlabLowerEnd(const FastPath&, int64_t, SizeClass, uint16_t) {
   return false;
 }
+inline SizeClass SlabClassOf(const FastPath&, const void*) {
+  return kNoClass;
+}
 
 }  // namespace numaheap

@@ -114,7 +114,8 @@ void* NodeHeap::AllocateLarge(size_t size, size_t alignment, bool* zeroed) {
 bool NodeHeap::ResizeLarge(Span* span, size_t size) {
   const Length n = LengthOf(size);
   if (n > span->length()) return usable() && pages_.GrowInPlace(span, n);
-  if (n < span->length()) pages_.Shrink(span, n);
+  // What it has ready to grow into it keeps, as long as three quarters are in use.
+  if (n.pages <= span->pages - span->pages / 4 && n < span->length()) pages_.Shrink(span, n);
   return true;
 }
 

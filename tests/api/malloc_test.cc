@@ -380,6 +380,28 @@ TEST(ReallocTest, LargeMovesWhereTheNextPagesAreNot) {
   EXPECT_TRUE(Holds(moved.get(), kMiB));
 }
 
+// Growing by a little, over and over, with neighbours in the way: copied seldom, not in each step.
+TEST(ReallocTest, GrowingInStepsMovesSeldom) {
+  char* buffers[3] = {};
+  int moves = 0;
+  size_t size = 64 << 10;
+  for (char*& buffer : buffers) Fill(buffer = static_cast<char*>(Malloc(size)), size);
+  for (; size <= 4 * kMiB; size += 4096) {
+    for (char*& buffer : buffers) {
+      char* const moved = static_cast<char*>(Realloc(buffer, size));
+      moves += moved != buffer;
+      buffer = moved;
+    }
+  }
+  // From 64 KiB to 4 MiB is six doublings, three moves each.
+  EXPECT_LE(moves, 3 * 20);
+  for (char* buffer : buffers) {
+    EXPECT_TRUE(Holds(buffer, 64 << 10));
+    EXPECT_LE(UsableSize(buffer), size + size / 4);
+    Free(buffer);
+  }
+}
+
 TEST(ReallocTest, LargeShrinksInPlaceAndGivesPagesBack) {
   char* const start = static_cast<char*>(Malloc(16 * kMiB));
   Fill(start, kMiB);

@@ -217,6 +217,16 @@ TEST_F(SlabOpsTest, LowerEnd) {
   EXPECT_EQ(slab_->capacity(k48), kCapacity);
 }
 
+TEST_F(SlabOpsTest, ClassOfOwnBlocks) {
+  const auto class_of = [&](const void* block) { return SlabClassOf(table_.fast, block); };
+  EXPECT_EQ(class_of(heap_.Block(k64, 3)), k64);
+  EXPECT_EQ(class_of(static_cast<char*>(heap_.Block(k48, 0)) + 5), k48) << "the page's";
+  EXPECT_EQ(class_of(heap_.Block(kNoClass, 0)), kNoClass);
+  EXPECT_EQ(class_of(nullptr), kNoClass);
+  EXPECT_EQ(class_of(reinterpret_cast<void*>(heap_.start - 1)), kNoClass);
+  EXPECT_EQ(class_of(reinterpret_cast<void*>(heap_.start + heap_.bytes)), kNoClass);
+}
+
 TEST_F(SlabOpsTest, WithdrawnSlabIsEmptyAndFull) {
   PushBatch(k64, Some(k64, 0, 2));
   SlabTable withdrawn(cpu_ + 1);
@@ -227,6 +237,7 @@ TEST_F(SlabOpsTest, WithdrawnSlabIsEmptyAndFull) {
   EXPECT_EQ(SlabPushBatch(withdrawn.fast, k64, &block, 1).count, 0);
   EXPECT_EQ(SlabPopBatch(withdrawn.fast, k64, &out, 1).count, 0);
   EXPECT_FALSE(SlabLowerEnd(withdrawn.fast, cpu_, k64, 0));
+  EXPECT_EQ(SlabClassOf(withdrawn.fast, block), kNoClass);
 }
 
 // Before start and in the locked mode.
@@ -243,6 +254,7 @@ TEST(SlabOpsFakeAreaTest, LeadsToTheSlabOfZeros) {
     EXPECT_EQ(SlabPushBatch(table.fast, k64, &block, 1).count, 0);
     EXPECT_EQ(SlabPopBatch(table.fast, k64, &out, 1).count, 0);
     EXPECT_FALSE(SlabLowerEnd(table.fast, 0, k64, 0));
+    EXPECT_EQ(SlabClassOf(table.fast, block), kNoClass);
   };
   check();
   std::thread(check).join();  // every thread has such an area, at the same offset
