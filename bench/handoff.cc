@@ -2,19 +2,16 @@
 // and frees them, with a bounded ring between the two. Every block is freed by a thread that didn't
 // allocate it. Items per second of real time.
 #include <benchmark/benchmark.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include <array>
 #include <atomic>
 #include <cstdlib>
 
 #include "bench/block.h"
+#include "bench/two_cpus.h"
 
 namespace numaheap::bench {
 namespace {
-
-constexpr size_t kCacheLine = 64;
 
 // A bounded queue of pointers between one pushing and one popping thread. Each side keeps a stale
 // copy of the other's count, so the counts change hands once per lap and not once per pointer.
@@ -22,14 +19,14 @@ class PointerRing {
  public:
   void Push(void* block) {
     if (pushed_here_ - popped_seen_ == kSlots) {
-      popped_seen_ = Await(popped_, pushed_here_ - kSlots);
+      popped_seen_ = AwaitChange(popped_, pushed_here_ - kSlots);
     }
     slots_[pushed_here_ % kSlots] = block;
     pushed_.store(++pushed_here_, std::memory_order_release);
   }
 
   void* Pop() {
-    if (pushed_seen_ == popped_here_) pushed_seen_ = Await(pushed_, popped_here_);
+    if (pushed_seen_ == popped_here_) pushed_seen_ = AwaitChange(pushed_, popped_here_);
     void* block = slots_[popped_here_ % kSlots];
     popped_.store(++popped_here_, std::memory_order_release);
     return block;
@@ -37,16 +34,6 @@ class PointerRing {
 
  private:
   static constexpr size_t kSlots = 1024;
-  static constexpr int kSpins = 1000;  // some microseconds; then the other may need this CPU
-
-  // Waits until `count` isn't `old` any more.
-  static uint64_t Await(const std::atomic<uint64_t>& count, uint64_t old) {
-    for (int spins = 0;; ++spins) {
-      const uint64_t now = count.load(std::memory_order_acquire);
-      if (now != old) return now;
-      if (spins >= kSpins) sched_yield();
-    }
-  }
 
   // The producer's line, the consumer's line, and the pointers.
   alignas(kCacheLine) std::atomic<uint64_t> pushed_{0};
@@ -56,38 +43,6 @@ class PointerRing {
   uint64_t popped_here_ = 0;
   uint64_t pushed_seen_ = 0;
   alignas(kCacheLine) std::array<void*, kSlots> slots_{};
-};
-
-// The CPUs that a thread may run on.
-cpu_set_t AllowedCpus() {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) DieOf("sched_getaffinity", nullptr);
-  return allowed;
-}
-
-void MoveTo(const cpu_set_t& cpus) {
-  if (pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus) != 0) {
-    DieOf("pthread_setaffinity_np", nullptr);
-  }
-}
-
-// Keeps the calling thread on the nth of the CPUs it may run on, until destroyed.
-class PinnedToNth {
- public:
-  explicit PinnedToNth(int n) : allowed_(AllowedCpus()) {
-    int cpu = 0;
-    while (!CPU_ISSET(cpu, &allowed_) || n-- > 0) ++cpu;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    MoveTo(one);
-  }
-  ~PinnedToNth() { MoveTo(allowed_); }
-  PinnedToNth(const PinnedToNth&) = delete;
-  PinnedToNth& operator=(const PinnedToNth&) = delete;
-
- private:
-  const cpu_set_t allowed_;
 };
 
 PointerRing ring;
@@ -118,7 +73,7 @@ void Handoff(benchmark::State& state) {
     state.SkipWithError("needs two CPUs");
     return;
   }
-  const PinnedToNth pin(state.thread_index());
+  const PinnedToNth pin(state.thread_index(), allowed);
   if (state.thread_index() == 0) {
     Produce(state);
   } else {

@@ -417,19 +417,25 @@ Block Allocator::BlockOrDie(const void* ptr, const char* operation, NodeHeap** h
 
 void Allocator::Free(void* ptr, const char* operation) {
   NodeHeap* home = heaps_.HomeOf(ptr);
-  if (home != nullptr && home->map().IsCommitted(ptr)) {
-    const SizeClass c = home->map().ClassAt(home->map().PageOf(ptr));
-    if (c != kNoClass) {
-      if (started()) return cache_.Free(*home, c, ptr, operation);
-      home->counters().frees_local.Add(1);
-      return home->FreeBatch(c, 0, &ptr, 1);
-    }
-  }
+  const SizeClass c = home == nullptr ? kNoClass : home->ClassAt(ptr);
+  if (c == kNoClass) return FreeLarge(ptr, operation);
+  if (cache_.KeepRemote(c, ptr)) return;
+  if (started()) return cache_.Free(*home, c, ptr, operation);
+  FreeBeforeStart(*home, c, ptr);
+}
+
+void Allocator::FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr) {
+  home.counters().frees_local.Add(1);
+  home.FreeBatch(c, 0, &ptr, 1);
+}
+
+void Allocator::FreeLarge(void* ptr, const char* operation) {
+  NodeHeap* home;
   const Block block = BlockOrDie(ptr, operation, &home);
   const NodeHeap& here = started() ? cache_.LocalHeap() : *home;
   const bool local = home == &here || home->node() == kNoNode;
   (local ? home->counters().frees_local : home->counters().frees_remote).Add(1);
-  heaps_.freed_large().Add(heaps_.RangeOf(here), heaps_.RangeOf(*home), block.size);
+  heaps_.freed().Add(heaps_.RangeOf(here), heaps_.RangeOf(*home), block.size);
   home->FreeLarge(block.span);
 }
 
@@ -558,11 +564,14 @@ void Allocator::FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node
 }
 
 uint64_t Allocator::FreedBytes(NodeHeap& from, NodeHeap& home) {
-  uint64_t bytes = heaps_.freed_large().Get(heaps_.RangeOf(from), heaps_.RangeOf(home));
-  if (!started()) return bytes;
-  if (&from != &home) return bytes + cache_.FreedRemotely(from.node(), home);
-  bytes += cache_.Totals(home.node()).freed_local_bytes;
-  return home.counters().shown_freed_bytes.RaiseTo(bytes);
+  const int row = heaps_.RangeOf(from), column = heaps_.RangeOf(home);
+  uint64_t bytes = heaps_.freed().Get(row, column);
+  if (started()) {
+    // Behind the matrix: what goes home meanwhile is missed for a moment, and never counted twice.
+    bytes += cache_.RemotePendingBytes(from.node(), home);
+    if (&from == &home) bytes += cache_.Totals(home.node()).freed_local_bytes;
+  }
+  return heaps_.shown_freed().RaiseTo(row, column, bytes);
 }
 
 void Allocator::FillPairs(const numaheap_snapshot_t& snapshot) {

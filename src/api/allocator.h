@@ -129,6 +129,9 @@ class Allocator {
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
   // Looks after the heap that a block came from.
   void* Handed(void* block, const void* caller);
+  [[gnu::noinline]] void FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr);
+  // Frees what is no small block, or dies of it.
+  [[gnu::noinline]] void FreeLarge(void* ptr, const char* operation);
   // The class of the small block at `ptr`, by the byte map alone; kNoClass for what is none, as far
   // as that can tell.
   SizeClass SmallClassOf(const void* ptr) const;

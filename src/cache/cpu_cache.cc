@@ -21,7 +21,7 @@ constexpr size_t SlabSlots() {
   for (int c = 1; c < kSizeClasses; ++c) {
     slots += 1 + static_cast<size_t>(MaxCapacity({static_cast<uint8_t>(c)}));
   }
-  return slots;
+  return slots + 1 + kRemoteSlots;
 }
 static_assert(SlabSlots() <= 65536, "slots are numbered with 16 bits");
 
@@ -32,6 +32,11 @@ constexpr size_t kSlabBytes = SlabSlots() * sizeof(void*);
 // which glibc puts at the end or the beginning of a page for most threads. There the slab's words
 // must not lie: one that looks alike makes a pair cost 8 ns instead of 6.
 constexpr size_t kSlabOffset = 512;
+
+// Bytes of the block of a size class at `block`; 0 where none lies any more.
+size_t SizeAt(const NodeHeap& home, const void* block) {
+  return kSizeMap[home.map().ClassAt(home.map().PageOf(block))].size;
+}
 
 // Classes that the hand looks at for one miss: bounds what a miss costs.
 constexpr int kLooksPerMiss = 16;
@@ -49,6 +54,11 @@ void InitSlab(CpuSlab* slab, const NodeHeap& heap, int64_t cpu) {
     slab->words[c].store(slot, std::memory_order_relaxed);
     slot += limits.max_capacity;
   }
+  SlabLimits& remote = slab->limits[kRemoteStack.value];
+  remote.begin = static_cast<uint16_t>(slot + 1);
+  remote.end.store(remote.begin, std::memory_order_relaxed);
+  remote.max_capacity = kRemoteSlots;
+  slab->words[kRemoteStack.value].store(slot + 1, std::memory_order_relaxed);
   slab->heap_start = reinterpret_cast<uintptr_t>(heap.range().heap.start());
   slab->heap_bytes = heap.range().heap.reserved_bytes();
   slab->page_classes = heap.map().classes();
@@ -158,7 +168,7 @@ CpuCache::PerCpu* CpuCache::Make(CpuId cpu, NodeId node, NodeHeap& heap) {
   auto* slab = new (static_cast<char*>(memory) + kSlabOffset) CpuSlab();
   InitSlab(slab, heap, cpu.value);
   // Null: the slab's memory was never touched; it stays reserved.
-  return heap.arena().New<PerCpu>(heap, node, domain, slab, heaps_.limit());
+  return heap.arena().New<PerCpu>(heap, node, domain, slab);
 }
 
 CpuCache::PerCpu* CpuCache::FindOrMake(CpuId cpu, PerCpu& any, NodeHeap& heap) {
@@ -190,6 +200,8 @@ void CpuCache::Replace(CpuId cpu, PerCpu& from, PerCpu& to) {
     LockHolder holder(from.lock);
     if (!Withdraw(cpu.value, from)) return;
     Empty(from, [](SizeClass) { return true; });
+    void* blocks[kRemoteSlots];
+    SendHome(from.heap, blocks, EmptyRemote(from, blocks));
     // Whoever still holds these records gets no capacity from them and puts nothing in.
     from.budget = 0;
     cpus_[cpu.value].store(&to, std::memory_order_release);
@@ -226,14 +238,14 @@ BatchResult CpuCache::PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, i
   return result;
 }
 
+BatchResult CpuCache::Take(PerCpu& cpu, SizeClass c, void** out, int n) {
+  if (uses_rseq_) return SlabPopBatch(own_, c, out, n);
+  LockHolder holder(cpu.lock);
+  return {cpu.slab->PopBatchExclusive(c, out, n), cpu.slab->cpu};
+}
+
 BatchResult CpuCache::PopBatch(PerCpu& cpu, SizeClass c, void** out, int n) {
-  BatchResult result;
-  if (uses_rseq_) {
-    result = SlabPopBatch(own_, c, out, n);
-  } else {
-    LockHolder holder(cpu.lock);
-    result = {cpu.slab->PopBatchExclusive(c, out, n), cpu.slab->cpu};
-  }
+  const BatchResult result = Take(cpu, c, out, n);
   if (result.count > 0) CountOut(RecordOf(result, out[0]), c, result.count);
   return result;
 }
@@ -255,6 +267,12 @@ PushResult CpuCache::Push(PerCpu& cpu, SizeClass c, void* block) {
     return PushResult::kDuplicate;
   }
   return cpu.slab->PushBatchExclusive(c, &block, 1) == 1 ? PushResult::kDone : PushResult::kFull;
+}
+
+PushResult CpuCache::PushRemote(PerCpu& cpu, SizeClass c, void* block) {
+  if (uses_rseq_) return SlabPushRemote(own_, c, block);
+  LockHolder holder(cpu.lock);
+  return cpu.slab->PushRemoteExclusive(block) ? PushResult::kDone : PushResult::kFull;
 }
 
 void* CpuCache::Allocate(SizeClass c) {
@@ -294,30 +312,22 @@ void* CpuCache::AllocatePast(NodeHeap& heap, SizeClass c) {
 
 void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operation) {
   const size_t size = kSizeMap[c].size;
+  if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
+    ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
+  }
   PerCpu* cpu = Get(kernel_.CurrentCpu());
   if (cpu == nullptr) {
     home.counters().frees_local.Add(1);
     home.FreeBatch(c, 0, &block, 1);
     return;
   }
-  if (&cpu->heap != &home) {
-    if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
-      ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
-    }
-    cpu->remote.Add(home, heaps_.RangeOf(home), block, size);
-    return;
-  }
+  if (&cpu->heap != &home) return FreeRemote(*cpu, c, block);
   for (int attempt = 0; attempt < 3; ++attempt) {
     switch (Push(*cpu, c, block)) {
       case PushResult::kDone:
         return;
-      case PushResult::kMisaligned:
-        ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
       case PushResult::kDuplicate:
         ReportAlreadyFree(operation, block, home.node(), c, size);
-      case PushResult::kElsewhere:  // moved to another node meanwhile, or being drained
-        attempt = 3;
-        break;
       case PushResult::kFull:
         // First more room, then half of what is there goes on to others.
         if (attempt == 0) {
@@ -326,11 +336,10 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
           Evict(*cpu, c, std::max(1, cpu->slab->used(c) / 2));
         }
         break;
+      default:  // moved to another node meanwhile, or being drained
+        attempt = 3;
+        break;
     }
-  }
-  // Where the slab had no room it looked no further.
-  if ((reinterpret_cast<uintptr_t>(block) & kSizeMap[c].alignment_mask) != 0) {
-    ReportInteriorPointer(operation, block, home.node(), c, size, home.Find(block).start);
   }
   cpu->frees.Add(1);
   cpu->freed_bytes.Add(size);
@@ -411,9 +420,61 @@ void CpuCache::GiveBack(const BatchResult& taken, SizeClass c, void* const* bloc
   from.heap.FreeBatch(c, from.cache_domain, blocks, taken.count);
 }
 
+void CpuCache::FreeRemote(PerCpu& cpu, SizeClass c, void* block) {
+  if (cpu.slab->capacity(kRemoteStack) == 0) StartGathering(cpu);
+  const int slots = RemoteSlots(kSizeMap[c].size);
+  if (slots > kMostRemoteSlots || !Gather(cpu, c, block)) return SendHome(cpu.heap, &block, 1);
+  for (int n = 1; n < slots; ++n) Gather(cpu, c, nullptr);
+}
+
+bool CpuCache::Gather(PerCpu& cpu, SizeClass c, void* block) {
+  PushResult pushed = PushRemote(cpu, c, block);
+  if (pushed == PushResult::kFull) {
+    void* blocks[kRemoteSlots];
+    const BatchResult taken = Take(cpu, kRemoteStack, blocks, kRemoteSlots);
+    if (taken.count > 0) SendHome(At(taken.cpu)->heap, blocks, taken.count);
+    pushed = PushRemote(cpu, c, block);
+  }
+  return pushed == PushResult::kDone;
+}
+
+void CpuCache::StartGathering(PerCpu& cpu) {
+  LockHolder holder(cpu.lock);
+  if (cpu.asked_to_gather) return;
+  cpu.asked_to_gather = true;
+  CpuSlab& slab = *cpu.slab;
+  if (uses_rseq_ && kernel_.InterruptSequences({static_cast<int>(slab.cpu)}) != 0) return;
+  SlabLimits& limits = slab.limits[kRemoteStack.value];
+  limits.end.store(static_cast<uint16_t>(limits.begin + limits.max_capacity),
+                   std::memory_order_relaxed);
+}
+
+void CpuCache::SendHome(NodeHeap& from, void** blocks, int n) {
+  void** const end = std::remove(blocks, blocks + n, nullptr);
+  while (blocks != end) {
+    NodeHeap& home = *heaps_.HomeOf(*blocks);
+    void** const others = std::partition(
+        blocks, end, [&area = home.range().heap](void* block) { return area.Reserves(block); });
+    uint64_t bytes = 0;
+    for (void** block = blocks; block != others; ++block) bytes += SizeAt(home, *block);
+    heaps_.freed().Add(heaps_.RangeOf(from), heaps_.RangeOf(home), bytes);
+    home.ReceiveRemote(blocks, static_cast<int>(others - blocks));
+    blocks = others;
+  }
+}
+
 void CpuCache::DeliverRemoteFrees(NodeHeap& home) {
-  const int range = heaps_.RangeOf(home);
-  ForEachRecord([&](PerCpu& cpu) { cpu.remote.Deliver(home, range); });
+  ForEachRecord([&](PerCpu& cpu) {
+    LockHolder holder(cpu.lock);
+    if (GatheredFor(home, cpu).blocks == 0) return;
+    const int64_t index = cpu.slab->cpu;
+    if (uses_rseq_ && At(index) != &cpu) return;  // just put away, and emptied then
+    if (!Withdraw(index, cpu)) return;
+    void* blocks[kRemoteSlots];
+    const int n = EmptyRemote(cpu, blocks);
+    Install(index, cpu);
+    SendHome(cpu.heap, blocks, n);
+  });
 }
 
 bool CpuCache::Withdraw(int64_t index, PerCpu& cpu) {
@@ -508,18 +569,37 @@ CacheTotals CpuCache::Totals(NodeId node) const {
   return totals;
 }
 
+CpuCache::Gathered CpuCache::GatheredFor(const NodeHeap& home, PerCpu& cpu) const {
+  CpuSlab& slab = *cpu.slab;
+  const std::atomic<uint64_t>& word = slab.words[kRemoteStack.value];
+  const uint64_t before = word.load(std::memory_order_acquire);
+  Gathered found;
+  for (size_t i = slab.limits[kRemoteStack.value].begin; i < CpuSlab::Top(before); ++i) {
+    void* block = std::atomic_ref(*slab.slot(i)).load(std::memory_order_acquire);
+    if (block == nullptr || heaps_.HomeOf(block) != &home) continue;
+    ++found.blocks;
+    found.bytes += SizeAt(home, block);
+  }
+  // A block that has gone home may have become one of another size.
+  if (word.load(std::memory_order_relaxed) != before) found.bytes = 0;
+  return found;
+}
+
 uint64_t CpuCache::RemotePending(const NodeHeap& home) const {
   uint64_t pending = 0;
-  const int range = heaps_.RangeOf(home);
-  ForEachRecord([&](PerCpu& cpu) { pending += static_cast<uint64_t>(cpu.remote.waiting(range)); });
+  ForEachRecord([&](PerCpu& cpu) {
+    LockHolder holder(cpu.lock);
+    pending += GatheredFor(home, cpu).blocks;
+  });
   return pending;
 }
 
-uint64_t CpuCache::FreedRemotely(NodeId from, const NodeHeap& home) const {
+uint64_t CpuCache::RemotePendingBytes(NodeId from, const NodeHeap& home) const {
   uint64_t bytes = 0;
-  const int range = heaps_.RangeOf(home);
   ForEachRecord([&](PerCpu& cpu) {
-    if (cpu.heap.node() == from) bytes += cpu.remote.freed_bytes(range);
+    if (cpu.heap.node() != from) return;
+    LockHolder holder(cpu.lock);
+    bytes += GatheredFor(home, cpu).bytes;
   });
   return bytes;
 }
@@ -527,11 +607,9 @@ uint64_t CpuCache::FreedRemotely(NodeId from, const NodeHeap& home) const {
 void CpuCache::LockForFork() {
   create_lock_.Acquire();
   ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.lock.Acquire(); });
-  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.remote.lock().Acquire(); });
 }
 
 void CpuCache::UnlockAfterFork() {
-  ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.remote.lock().Release(); });
   ForEachRecord([](PerCpu& cpu) ABSL_NO_THREAD_SAFETY_ANALYSIS { cpu.lock.Release(); });
   create_lock_.Release();
 }
@@ -554,6 +632,14 @@ void CpuCache::CheckInvariants() {
       }
     }
     CHECK(dealt + cpu.budget == (At(cpu.slab->cpu) == &cpu ? bytes_per_cpu_ : 0));
+    const SlabLimits& remote = cpu.slab->limits[kRemoteStack.value];
+    CHECK(*cpu.slab->slot(remote.begin - 1u) == nullptr);
+    CHECK(cpu.slab->used(kRemoteStack) >= 0);
+    CHECK(cpu.slab->used(kRemoteStack) <= cpu.slab->capacity(kRemoteStack));
+    for (int n = 0; n < cpu.slab->used(kRemoteStack); ++n) {
+      void* block = *cpu.slab->slot(static_cast<size_t>(remote.begin + n));
+      CHECK(block == nullptr || heaps_.HomeOf(block)->Find(block).start == block);
+    }
   });
 }
 

@@ -23,7 +23,6 @@
 #include "numa/topology.h"
 #include "src/base/lock.h"
 #include "src/cache/cpu_slab.h"
-#include "src/cache/remote_batches.h"
 #include "src/cache/slab_ops.h"
 #include "src/heap/node_heaps.h"
 #include "src/stats/counters.h"
@@ -65,6 +64,15 @@ class CpuCache {
   // As above, past the caches, from `heap` or the next one.
   void* AllocatePast(NodeHeap& heap, SizeClass c);
 
+  // Keeps a block of class `c` until it is sent home, if it is another node's and there is room.
+  // What most frees of other nodes' blocks come to, so it is short.
+  [[gnu::always_inline]] bool KeepRemote(SizeClass c, void* block) {
+    // No offset: the locked mode, or not open yet.
+    return own_.rseq_offset.load(std::memory_order_acquire) != 0 &&
+           c <= kSizeMap.ClassOf(kRemoteSlotBytes) &&
+           SlabPushRemote(own_, c, block) == PushResult::kDone;
+  }
+
   // Takes back a block of class `c` of `home`. Dies of a misaligned or just freed one; `operation`
   // is what the program called.
   void Free(NodeHeap& home, SizeClass c, void* block, const char* operation);
@@ -83,9 +91,9 @@ class CpuCache {
   void Rehome();
 
   CacheTotals Totals(NodeId node) const;
+  // What CPUs of all nodes have gathered of `home`: blocks, and those of the node `from`: bytes.
   uint64_t RemotePending(const NodeHeap& home) const;
-  // Bytes of `home` that CPUs of the node `from`, another one, have freed.
-  uint64_t FreedRemotely(NodeId from, const NodeHeap& home) const;
+  uint64_t RemotePendingBytes(NodeId from, const NodeHeap& home) const;
 
   // The heap that serves a CPU. Once open.
   NodeHeap& HeapOf(CpuId cpu) const;
@@ -101,8 +109,8 @@ class CpuCache {
  private:
   // The records of one CPU for one heap, in the arena of that.
   struct PerCpu {
-    PerCpu(NodeHeap& h, NodeId node, int domain, CpuSlab* s, int ranges)
-        : heap(h), node(node), cache_domain(domain), slab(s), remote(h.arena(), ranges) {}
+    PerCpu(NodeHeap& h, NodeId node, int domain, CpuSlab* s)
+        : heap(h), node(node), cache_domain(domain), slab(s) {}
 
     // Constant.
     NodeHeap& heap;
@@ -118,9 +126,9 @@ class CpuCache {
     int hand ABSL_GUARDED_BY(lock) = 1;        // the class to take capacity from next
     uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};   // when the hand passed
     uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
+    bool asked_to_gather ABSL_GUARDED_BY(lock) = false;            // see StartGathering
 
     // Own synchronisation.
-    RemoteBatches remote;
     // Blocks that came into and left the slab in batches, and that went past it.
     Counter moved_in, moved_in_bytes, moved_out, moved_out_bytes;
     Counter allocations, allocated_bytes, frees, freed_bytes;
@@ -153,7 +161,9 @@ class CpuCache {
   static void CountOut(PerCpu& cpu, SizeClass c, int blocks);
   BatchResult PushBatch(PerCpu& cpu, SizeClass c, void* const* blocks, int n);
   BatchResult PopBatch(PerCpu& cpu, SizeClass c, void** out, int n);
+  BatchResult Take(PerCpu& cpu, SizeClass c, void** out, int n);
   PushResult Push(PerCpu& cpu, SizeClass c, void* block);
+  PushResult PushRemote(PerCpu& cpu, SizeClass c, void* block);
   void* Pop(PerCpu& cpu, SizeClass c);
 
   // Gives class `c` capacity for up to a batch more. Returns its capacity.
@@ -164,6 +174,19 @@ class CpuCache {
   void Evict(PerCpu& cpu, SizeClass c, int n);
   void EvictLocked(PerCpu& cpu, SizeClass c, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
   void GiveBack(const BatchResult& taken, SizeClass c, void* const* blocks);
+  void FreeRemote(PerCpu& cpu, SizeClass c, void* block);
+  // Puts a block, or null, on the remote stack; what is there goes home first if need be.
+  bool Gather(PerCpu& cpu, SizeClass c, void* block);
+  // Opens the remote stack, if what is gathered there can be taken out again. Asks the kernel once.
+  void StartGathering(PerCpu& cpu);
+  // Sends blocks home that a CPU of the node `from` has freed. Reorders them.
+  void SendHome(NodeHeap& from, void** blocks, int n);
+  // What lies on the remote stack and is `home`'s. Of a stack that changes meanwhile, bytes are 0.
+  struct Gathered {
+    uint64_t blocks = 0, bytes = 0;
+  };
+  Gathered GatheredFor(const NodeHeap& home, PerCpu& cpu) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
 
   // Takes a slab from its CPU; afterwards nobody else touches it. False when that can't be done.
   bool Withdraw(int64_t index, PerCpu& cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
@@ -172,6 +195,10 @@ class CpuCache {
   // Empties those classes of a withdrawn slab for which selected(SizeClass) holds.
   template <typename Selected>
   void Empty(PerCpu& cpu, Selected selected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
+  // Takes all off the remote stack of a withdrawn slab; returns how many.
+  static int EmptyRemote(PerCpu& cpu, void** out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock) {
+    return cpu.slab->PopBatchExclusive(kRemoteStack, out, kRemoteSlots);
+  }
 
   Kernel& kernel_;
   NodeHeaps& heaps_;

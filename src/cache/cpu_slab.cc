@@ -30,4 +30,12 @@ int CpuSlab::PopBatchExclusive(SizeClass c, void** out, int n) {
   return n;
 }
 
+bool CpuSlab::PushRemoteExclusive(void* block) {
+  const uint64_t old = word(kRemoteStack);
+  if (Top(old) == limits[kRemoteStack.value].end.load(std::memory_order_relaxed)) return false;
+  *slot(Top(old)) = block;
+  words[kRemoteStack.value].store(old + kPushRemote, std::memory_order_relaxed);
+  return true;
+}
+
 }  // namespace numaheap

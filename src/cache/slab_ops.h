@@ -15,6 +15,8 @@
 //       room for.
 //   SlabPopBatch(fast, c, out, n) -> BatchResult
 //       Takes up to `n` blocks from the top.
+//   SlabPushRemote(fast, c, block) -> PushResult
+//       Puts a block of another node, of class `c` there, on the remote stack.
 //   SlabLowerEnd(fast, cpu, c, end) -> bool
 //       On `cpu` only: lowers the end of a class to `end`, unless blocks lie there. False if it
 //       could not.

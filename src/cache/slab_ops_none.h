@@ -18,6 +18,9 @@ inline BatchResult SlabPushBatch(const FastPath&, SizeClass, void* const*, int) 
 inline BatchResult SlabPopBatch(const FastPath&, SizeClass, void**, int) {
   return {};
 }
+inline PushResult SlabPushRemote(const FastPath&, SizeClass, void*) {
+  return PushResult::kFull;
+}
 inline bool SlabLowerEnd(const FastPath&, int64_t, SizeClass, uint16_t) {
   return false;
 }

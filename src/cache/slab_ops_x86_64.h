@@ -189,6 +189,43 @@ none:
   return {};
 }
 
+[[gnu::always_inline]] inline PushResult SlabPushRemote(const FastPath& fast, SizeClass c,
+                                                        void* block) {
+  NUMAHEAP_RSEQ_LOAD(fast);
+  CpuSlab* slab;
+  uintptr_t top;
+  asm volatile goto(NUMAHEAP_RSEQ_BEGIN
+           "movq %[block], %[top]\n"
+           "subq %c[heap_start](%[slab]), %[top]\n"
+           "cmpq %c[heap_bytes](%[slab]), %[top]\n"
+           "jb %l[own]\n"
+           "movzwl %c[word](%[slab]), %k[top]\n"
+           "cmpw %c[end](%[slab]), %w[top]\n"
+           "je %l[full]\n"
+           "testw %w[block], %c[masks](%[slab],%[c],8)\n"
+           "jne %l[misaligned]\n"
+           "movq %[block], (%[slab],%[top],8)\n"
+           "addq $0x10001, %c[word](%[slab])\n"  // kPushRemote
+           NUMAHEAP_RSEQ_END
+           : [slab] "=&r"(slab), [top] "=&r"(top)
+           : [rseq] "r"(rseq), [slabs] "r"(slabs), [c] "r"(uintptr_t{c.value}), [block] "r"(block),
+             [heap_start] "i"(offsetof(CpuSlab, heap_start)),
+             [heap_bytes] "i"(offsetof(CpuSlab, heap_bytes)),
+             [word] "i"(offsetof(CpuSlab, words) + kRemoteStack.value * sizeof(uint64_t)),
+             [end] "i"(offsetof(CpuSlab, limits) + kRemoteStack.value * sizeof(SlabLimits) +
+                       offsetof(SlabLimits, end)),
+             [masks] "i"(offsetof(CpuSlab, limits) + offsetof(SlabLimits, alignment_mask))
+           : "memory", "cc"
+           : own, full, misaligned);
+  return PushResult::kDone;
+own:
+  return PushResult::kOwn;
+full:
+  return PushResult::kFull;
+misaligned:
+  return PushResult::kMisaligned;
+}
+
 inline bool SlabLowerEnd(const FastPath& fast, int64_t cpu, SizeClass c, uint16_t end) {
   NUMAHEAP_RSEQ_LOAD(fast);
   CpuSlab* slab;

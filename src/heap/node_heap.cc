@@ -9,6 +9,10 @@ namespace {
 // Remote frees that make a refill sweep: four batches, so that a sweep is seldom for a handful.
 constexpr size_t kSweepAt = 4 * kMaxBatch;
 
+// Remote frees that are sorted at a time: some of each class, and little of anybody's stack.
+constexpr int kSweepBatch = 128;
+static_assert(kSweepBatch <= UINT8_MAX);
+
 constexpr size_t RoundUp(size_t value, size_t step) {
   return (value + step - 1) & ~(step - 1);
 }
@@ -133,17 +137,24 @@ void NodeHeap::ReceiveRemote(void* const* blocks, int n) {
 
 size_t NodeHeap::SweepRemote() {
   size_t swept = 0;
-  void* blocks[kMaxBatch];
-  while (const int n = remote_.Take(blocks, kMaxBatch)) {
-    // Neighbours in class go back together: one hold of the class's lock each.
-    const auto class_of = [this](void* block) { return map().ClassAt(map().PageOf(block)); };
-    std::sort(blocks, blocks + n, [&](void* a, void* b) { return class_of(a) < class_of(b); });
-    for (int begin = 0; begin < n;) {
-      const SizeClass c = class_of(blocks[begin]);
-      int end = begin + 1;
-      while (end < n && class_of(blocks[end]) == c) ++end;
-      central(c).InsertBatch(blocks + begin, end - begin);
-      begin = end;
+  void* blocks[kSweepBatch];
+  while (const int n = remote_.Take(blocks, kSweepBatch)) {
+    // Those of a class go back together, with one hold of its lock; a counting sort brings them so.
+    uint8_t class_of[kSweepBatch];
+    uint8_t ends[kSizeClasses] = {};
+    for (int i = 0; i < n; ++i) {
+      class_of[i] = map().ClassAt(map().PageOf(blocks[i])).value;
+      ++ends[class_of[i]];
+    }
+    for (int c = 1; c < kSizeClasses; ++c) ends[c] = static_cast<uint8_t>(ends[c] + ends[c - 1]);
+    void* sorted[kSweepBatch];
+    for (int i = n - 1; i >= 0; --i) sorted[--ends[class_of[i]]] = blocks[i];
+    // Now they are where each class begins.
+    for (int c = 0; c < kSizeClasses; ++c) {
+      const int end = c + 1 < kSizeClasses ? ends[c + 1] : n;
+      if (ends[c] < end) {
+        central({static_cast<uint8_t>(c)}).InsertBatch(sorted + ends[c], end - ends[c]);
+      }
     }
     swept += static_cast<size_t>(n);
   }

@@ -74,6 +74,13 @@ class NodeHeap {
   // Gives what ReceiveRemote() gathered back to the lists. Returns the number of blocks.
   size_t SweepRemote();
 
+  // The class of the page at `ptr`, which may lie anywhere.
+  SizeClass ClassAt(const void* ptr) const {
+    const size_t offset = static_cast<size_t>(static_cast<const char*>(ptr) - range_.heap.start());
+    if (offset >= range_.heap.reserved_bytes()) return kNoClass;
+    return map().ClassAt({static_cast<uint32_t>(offset >> kPageShift)});
+  }
+
   // The block that contains `ptr`, which must lie in this heap's range. Safe for any such address.
   Block Find(const void* ptr) const;
 

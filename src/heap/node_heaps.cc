@@ -46,7 +46,7 @@ bool NodeHeaps::OpenAll(const Topology& topology, bool spill_to_memory_only) {
     if (topology.nodes[i].present) all &= OpenRange(i, {i}) != nullptr;
   }
 
-  for (NodeMatrix* matrix : {&spilled_, &freed_large_}) {
+  for (NodeMatrix* matrix : {&spilled_, &freed_, &shown_freed_}) {
     void* cells = first_->arena().Allocate(NodeMatrix::BytesFor(ranges));
     if (cells == nullptr) return false;
     std::memset(cells, 0, NodeMatrix::BytesFor(ranges));

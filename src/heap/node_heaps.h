@@ -43,15 +43,14 @@ class NodeHeaps {
   NodeHeap* interleaved() const { return interleaved_.load(std::memory_order_acquire); }
 
   // The heap that owns `ptr`, or null.
-  NodeHeap* HomeOf(const void* ptr) const {
-    const int range = space_.HomeOf(ptr);
-    return range < 0 ? nullptr : Get(range);
-  }
+  NodeHeap* HomeOf(const void* ptr) const { return Get(space_.HomeOf(ptr)); }
 
   // Range numbers go from 0 to limit() - 1; Get() is null where there is no heap.
   int limit() const { return limit_.load(std::memory_order_acquire); }
   NodeHeap* Get(int range) const {
-    return range >= 0 && range < limit() ? table_.load(std::memory_order_acquire)[range] : nullptr;
+    return static_cast<unsigned>(range) < static_cast<unsigned>(limit())
+               ? table_.load(std::memory_order_acquire)[range]
+               : nullptr;
   }
 
   // The n-th node to ask for memory after `from`, nearest first, memory-only nodes last, usable or
@@ -67,8 +66,10 @@ class NodeHeaps {
 
   // Allocations that wanted one heap and got memory of another: [wanted][got].
   NodeMatrix& spilled() { return spilled_; }
-  // Bytes of large objects by who freed them: [freeing CPU's node][home].
-  NodeMatrix& freed_large() { return freed_large_; }
+  // Bytes by who freed them, of what did not go into a CPU's cache: [freeing CPU's node][home].
+  NodeMatrix& freed() { return freed_; }
+  // What snapshots have shown of its sum with what the CPU caches count.
+  NodeMatrix& shown_freed() { return shown_freed_; }
 
   template <typename Visit>
   void ForEach(Visit visit) const {
@@ -90,7 +91,7 @@ class NodeHeaps {
   std::atomic<NodeHeap*> interleaved_{nullptr};
   std::atomic<NodeHeap**> table_{nullptr};  // [limit_], in the first heap's arena
   std::atomic<int> limit_{0};
-  NodeMatrix spilled_, freed_large_;
+  NodeMatrix spilled_, freed_, shown_freed_;
   std::atomic<bool> spills_{true};
   std::atomic<int> spill_rows_{0};  // written last
   int spill_columns_ = 0;

@@ -31,6 +31,9 @@ class Area {
 
   char* start() const { return start_; }
   size_t reserved_bytes() const { return reserved_; }
+  bool Reserves(const void* ptr) const {
+    return reinterpret_cast<uintptr_t>(ptr) - reinterpret_cast<uintptr_t>(start_) < reserved_;
+  }
   size_t committed_bytes() const { return committed_.load(std::memory_order_acquire); }
 
   // Somebody else has committed all of it.

@@ -34,7 +34,7 @@ struct HeapCounters {
   Counter frees_remote;     // objects that came home from other nodes
 
   // What snapshots have shown of the sums with what the CPU caches count.
-  Counter shown_allocations, shown_allocated_bytes, shown_frees_local, shown_freed_bytes;
+  Counter shown_allocations, shown_allocated_bytes, shown_frees_local;
 };
 
 }  // namespace numaheap

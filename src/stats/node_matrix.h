@@ -23,6 +23,11 @@ class NodeMatrix {
   void Add(int from, int to, uint64_t n) {
     if (Counter* cells = cells_.load(std::memory_order_acquire)) cells[Index(from, to)].Add(n);
   }
+  // As Counter's; 0 before there are cells.
+  uint64_t RaiseTo(int from, int to, uint64_t n) {
+    Counter* cells = cells_.load(std::memory_order_acquire);
+    return cells == nullptr ? 0 : cells[Index(from, to)].RaiseTo(n);
+  }
   uint64_t Get(int from, int to) const {
     const Counter* cells = cells_.load(std::memory_order_acquire);
     return cells == nullptr ? 0 : cells[Index(from, to)].Get();

@@ -505,6 +505,34 @@ TEST(FreedBytesTest, EveryPairIsExact) {
   }
 }
 
+// Read while blocks are freed, gathered and sent home.
+TEST(FreedBytesTest, NeverGoesBack) {
+  if (!HasTwoNodes() || UsableCpus().size() < 2) GTEST_SKIP() << "needs two nodes with CPUs";
+  const PinnedTo pin(UsableCpus()[1]);  // the thread's own records are of this node, too
+  std::atomic<bool> done{false};
+  std::thread reading([&] {
+    const PinnedTo elsewhere(UsableCpus()[0]);
+    for (uint64_t last = 0; !done;) {
+      const uint64_t now = FreedBytes(1, 0);
+      EXPECT_GE(now, last);
+      last = now;
+    }
+  });
+  const uint64_t before = FreedBytes(1, 0);
+  uint64_t bytes = 0;
+  for (int round = 0; round < 300; ++round) {
+    void* blocks[500];
+    for (int i = 0; i < 500; ++i) {
+      blocks[i] = numaheap_malloc_onnode(size_t{16} << i % 13, 0);
+      bytes += malloc_usable_size(blocks[i]);
+    }
+    for (void* block : blocks) Free(block);
+  }
+  EXPECT_EQ(FreedBytes(1, 0) - before, bytes);
+  done = true;
+  reading.join();
+}
+
 TEST(InterleavedTest, HasAHeapOfItsOwn) {
   free(numaheap_malloc_interleaved(100));
   numaheap_release_memory();

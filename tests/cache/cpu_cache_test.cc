@@ -139,6 +139,10 @@ class CpuCacheTest : public testing::TestWithParam<Variant> {
   uint64_t LocalFrees(int node) {
     return Totals(node).frees_local + heap(node).counters().frees_local.Get();
   }
+  uint64_t FreedBytes(int from, int home) {
+    return heaps_->heaps.freed().Get(from, home) + cache_->RemotePendingBytes({from}, heap(home)) +
+           (from == home ? Totals(home).freed_local_bytes : 0);
+  }
   uint64_t RemoteFrees(int node) {
     return heap(node).counters().frees_remote.Get() + cache_->RemotePending(heap(node));
   }
@@ -373,15 +377,16 @@ TEST_P(CpuCacheTest, AnotherCpuOfTheNodeKeepsWhatItFrees) {
 TEST_P(CpuCacheTest, RemoteFreesGoHomeInBatches) {
   if (nodes() == 1) GTEST_SKIP() << "nothing is remote";
   Open();
-  const Blocks blocks = MallocMany(k64, kMaxBatch + 10);
+  const Blocks blocks = MallocMany(k64, kRemoteSlots + 10);
   const size_t cached = Cached(0);
   RunOnLast();
-  for (int n = 1; n <= kMaxBatch + 10; ++n) {
+  for (int n = 1; n <= kRemoteSlots + 10; ++n) {
     Free(blocks[static_cast<size_t>(n - 1)]);
-    ASSERT_EQ(cache_->RemotePending(heap(0)), static_cast<uint64_t>(n % kMaxBatch));
-    ASSERT_EQ(heap(0).remote_waiting(), static_cast<size_t>(n / kMaxBatch * kMaxBatch));
+    const int home = n > kRemoteSlots ? kRemoteSlots : 0;
+    ASSERT_EQ(cache_->RemotePending(heap(0)), static_cast<uint64_t>(n - home));
+    ASSERT_EQ(heap(0).remote_waiting(), static_cast<size_t>(home));
   }
-  EXPECT_EQ(heap(0).counters().frees_remote.Get(), static_cast<uint64_t>(kMaxBatch));
+  EXPECT_EQ(heap(0).counters().frees_remote.Get(), static_cast<uint64_t>(kRemoteSlots));
   EXPECT_EQ(LocalFrees(0) + LocalFrees(1), 0u);
   EXPECT_EQ(Cached(1), 0u) << "nothing of another node is kept here";
   EXPECT_EQ(NodeOf(Malloc(k64)), 1) << "or handed out";
@@ -389,9 +394,80 @@ TEST_P(CpuCacheTest, RemoteFreesGoHomeInBatches) {
   EXPECT_EQ(cache_->RemotePending(heap(0)), 10u) << "another home";
   cache_->DeliverRemoteFrees(heap(0));
   EXPECT_EQ(cache_->RemotePending(heap(0)), 0u);
-  EXPECT_EQ(heap(0).counters().frees_remote.Get(), static_cast<uint64_t>(kMaxBatch + 10));
-  EXPECT_EQ(heap(0).remote_waiting(), static_cast<size_t>(kMaxBatch + 10));
+  EXPECT_EQ(heap(0).counters().frees_remote.Get(), static_cast<uint64_t>(kRemoteSlots + 10));
+  EXPECT_EQ(heap(0).remote_waiting(), static_cast<size_t>(kRemoteSlots + 10));
   EXPECT_EQ(Cached(0), cached);
+  cache_->CheckInvariants();
+}
+
+TEST_P(CpuCacheTest, RemoteBytesAreCountedByWhoFreed) {
+  if (nodes() == 1) GTEST_SKIP() << "nothing is remote";
+  Open();
+  const Blocks small = MallocMany(k64, 300), large = MallocMany(k32Ki, 3);
+  RunOnLast();
+  FreeMany(small);
+  FreeMany(large);
+  EXPECT_EQ(FreedBytes(1, 0), 300 * SizeOf(k64) + 3 * SizeOf(k32Ki)) << "on their way";
+  EXPECT_EQ(FreedBytes(0, 1) + FreedBytes(0, 0) + FreedBytes(1, 1), 0u);
+  cache_->DeliverRemoteFrees(heap(0));
+  EXPECT_EQ(cache_->RemotePendingBytes({1}, heap(0)), 0u);
+  EXPECT_EQ(FreedBytes(1, 0), 300 * SizeOf(k64) + 3 * SizeOf(k32Ki)) << "and at home";
+}
+
+// However large they are.
+TEST_P(CpuCacheTest, WhatIsGatheredIsBoundedInBytes) {
+  if (nodes() == 1) GTEST_SKIP() << "nothing is remote";
+  Open();
+  for (const SizeClass c :
+       {k1024, kSizeMap.ClassOf(1025), kSizeMap.ClassOf(6000), k32Ki, kLargest}) {
+    const Blocks blocks = MallocMany(c, 300);
+    RunOnLast();
+    uint64_t most = 0;
+    for (void* block : blocks) {
+      Free(block);
+      most = std::max(most, cache_->RemotePendingBytes({1}, heap(0)));
+      ASSERT_LE(most, size_t{256} << 10);
+    }
+    EXPECT_EQ(most > 128 << 10, SizeOf(c) <= 16 << 10) << SizeOf(c) << ": those go at once";
+    cache_->CheckInvariants();
+    cache_->DeliverRemoteFrees(heap(0));
+    EXPECT_EQ(cache_->RemotePending(heap(0)), 0u);
+    heap(0).SweepRemote();
+    RunOn(0);
+  }
+  ExpectAllBlocksCameBack();
+}
+
+// What could not be taken out of the cache of an idle CPU is not put into it.
+TEST_P(CpuCacheTest, AKernelThatCannotInterruptGathersNothing) {
+  if (nodes() == 1) GTEST_SKIP() << "nothing is remote";
+  Open();
+  const Blocks blocks = MallocMany(k64, 20);
+  heaps_->kernel.FailFrom(FakeKernel::kInterrupt, 1, EPERM);
+  RunOnLast();
+  FreeMany(blocks);
+  EXPECT_EQ(cache_->RemotePending(heap(0)), rseq() ? 0u : 20u);
+  EXPECT_EQ(heaps_->kernel.count(FakeKernel::kInterrupt), rseq() ? 1 : 0) << "it is asked once";
+  cache_->DeliverRemoteFrees(heap(0));
+  EXPECT_EQ(heap(0).remote_waiting(), 20u);
+  EXPECT_EQ(FreedBytes(1, 0), 20 * SizeOf(k64));
+  heaps_->kernel.FailNothing();
+  ExpectAllBlocksCameBack();
+}
+
+TEST_P(CpuCacheTest, OnlyCpusThatGatheredAreInterrupted) {
+  if (nodes() == 1) GTEST_SKIP() << "nothing is remote";
+  Open();
+  const Blocks blocks = MallocMany(k64, 20);
+  RunOnLast();
+  FreeMany(blocks);
+  const int before = heaps_->kernel.count(FakeKernel::kInterrupt);
+  cache_->DeliverRemoteFrees(heap(1));
+  EXPECT_EQ(heaps_->kernel.count(FakeKernel::kInterrupt), before);
+  cache_->DeliverRemoteFrees(heap(0));
+  EXPECT_EQ(heaps_->kernel.count(FakeKernel::kInterrupt), before + rseq());
+  cache_->DeliverRemoteFrees(heap(0));
+  EXPECT_EQ(heaps_->kernel.count(FakeKernel::kInterrupt), before + rseq()) << "nothing is left";
 }
 
 TEST_P(CpuCacheTest, TheHomeNodeSweepsBeforeItGrows) {
@@ -838,11 +914,13 @@ TEST_P(CpuCacheTest, RandomOperationsMatchAModel) {
   };
   std::map<char*, Live> live;
   uint64_t allocations[2] = {}, bytes[2] = {}, local_frees[2] = {}, remote_frees[2] = {};
+  uint64_t freed_bytes[2][2] = {};
   int turn = 0;
   const auto free_one = [&](std::map<char*, Live>::iterator block) {
     ASSERT_EQ(std::memcmp(block->first, &block->second.mark, sizeof block->second.mark), 0);
     const int node = NodeOf(block->first);
     ++(node == ServingTurn(turn) ? local_frees : remote_frees)[node];
+    freed_bytes[ServingTurn(turn)][node] += SizeOf(block->second.c);
     Free(block->first);
     live.erase(block);
   };
@@ -908,6 +986,9 @@ TEST_P(CpuCacheTest, RandomOperationsMatchAModel) {
       ASSERT_EQ(totals.allocated_bytes, bytes[node]);
       ASSERT_EQ(totals.frees_local, local_frees[node]);
       ASSERT_EQ(RemoteFrees(node), remote_frees[node]);
+      for (int from = 0; from < nodes(); ++from) {
+        ASSERT_EQ(FreedBytes(from, node), freed_bytes[from][node]);
+      }
     }
     if (step % 200 == 0) cache_->CheckInvariants();
   }
@@ -1023,9 +1104,14 @@ TEST_P(CpuCacheThreadsTest, NothingIsLostWhileADrainerWorks) {
     frees += LocalFrees(node) + RemoteFrees(node);
     for (int to = 0; to < nodes(); ++to) EXPECT_EQ(heaps_->heaps.spilled().Get(node, to), 0u);
   }
+  uint64_t freed_bytes = 0;
+  for (int node = 0; node < nodes(); ++node) {
+    for (int from = 0; from < nodes(); ++from) freed_bytes += FreedBytes(from, node);
+  }
   EXPECT_EQ(allocations, allocated_);
   EXPECT_EQ(bytes, allocated_bytes_);
   EXPECT_EQ(frees, allocated_);
+  EXPECT_EQ(freed_bytes, allocated_bytes_);
   ExpectAllBlocksCameBack();
 }
 

@@ -49,6 +49,7 @@ TEST_F(CpuSlabTest, ZerosAreEmptyAndFull) {
     EXPECT_EQ(zeros.capacity(c), 0);
     EXPECT_EQ(zeros.word(c), 0u);
   }
+  EXPECT_FALSE(zeros.PushRemoteExclusive(block));
   EXPECT_EQ(block, this);
 }
 
@@ -117,6 +118,24 @@ TEST_F(CpuSlabTest, FullNeighboursKeepApart) {
     EXPECT_TRUE(slab_.IsValid(c));
     EXPECT_EQ(slab_.Blocks(c), Some(c, 0, MadeSlab::kMaxCapacity));
   }
+}
+
+// Blocks of other nodes: of any class, counted when they come.
+TEST_F(CpuSlabTest, TheRemoteStack) {
+  const MadeHeap other(1);
+  EXPECT_FALSE(slab_->PushRemoteExclusive(other.Block(k64, 0))) << "no capacity";
+  slab_.SetCapacity(kRemoteStack, 3);
+  const Blocks blocks = {other.Block(k64, 0), nullptr, other.Block(k16, 5)};
+  for (void* block : blocks) EXPECT_TRUE(slab_->PushRemoteExclusive(block));
+  EXPECT_FALSE(slab_->PushRemoteExclusive(other.Block(k48, 0)));
+  EXPECT_EQ(slab_.Blocks(kRemoteStack), blocks);
+  EXPECT_EQ(slab_->word(kRemoteStack) >> 16, 3u);
+  EXPECT_EQ(Pop(kRemoteStack, 2), Blocks(blocks.begin() + 1, blocks.end()));
+  EXPECT_EQ(slab_->word(kRemoteStack) >> 16, 3u) << "pushes";
+  EXPECT_TRUE(slab_->PushRemoteExclusive(other.Block(k48, 0)));
+  EXPECT_EQ(slab_->word(kRemoteStack) >> 16, 4u);
+  EXPECT_EQ(Pop(kRemoteStack, 9), (Blocks{blocks[0], other.Block(k48, 0)}));
+  EXPECT_TRUE(slab_.IsValid(kRemoteStack) && slab_.IsValid(kLast));
 }
 
 TEST_F(CpuSlabTest, RandomOperationsMatchVectors) {

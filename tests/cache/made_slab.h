@@ -33,17 +33,19 @@ struct MadeHeap {
 
 class MadeSlab {
  public:
-  static constexpr int kMaxCapacity = 64;  // of each class
+  static constexpr int kMaxCapacity = 64;  // of each class, and of the remote stack
 
   // Classes have no capacity yet. `heap` must outlive the slab.
-  MadeSlab(const MadeHeap& heap, int64_t cpu) : memory_(kHeaderSlots + kSizeClasses * kStride) {
+  MadeSlab(const MadeHeap& heap, int64_t cpu) : memory_(kHeaderSlots + kStacks * kStride) {
     slab_ = new (memory_.data()) CpuSlab();
     size_t slot = kHeaderSlots + 1;
-    for (int c = 1; c < kSizeClasses; ++c, slot += kStride) {
+    for (int c = 1; c < kStacks; ++c, slot += kStride) {
       SlabLimits& limits = slab_->limits[c];
       limits.begin = static_cast<uint16_t>(slot);
       limits.end.store(limits.begin);
-      limits.alignment_mask = kSizeMap[SizeClass{static_cast<uint8_t>(c)}].alignment_mask;
+      if (c < kSizeClasses) {
+        limits.alignment_mask = kSizeMap[SizeClass{static_cast<uint8_t>(c)}].alignment_mask;
+      }
       limits.max_capacity = kMaxCapacity;
       slab_->words[c].store(slot);
     }

@@ -63,6 +63,7 @@ class SlabOpsTest : public testing::Test {
 
   void* Pop(SizeClass c) { return SlabPop(table_.fast, c); }
   PushResult Push(void* block) { return SlabPush(table_.fast, block); }
+  PushResult PushRemote(SizeClass c, void* block) { return SlabPushRemote(table_.fast, c, block); }
   BatchResult PushBatch(SizeClass c, const Blocks& blocks) {
     return SlabPushBatch(table_.fast, c, blocks.data(), static_cast<int>(blocks.size()));
   }
@@ -202,6 +203,26 @@ TEST_F(SlabOpsTest, LargestBatch) {
   EXPECT_EQ(PopBatch(k16, kMaxBatch), Some(k16, 0, kMaxBatch));
 }
 
+TEST_F(SlabOpsTest, PushRemoteTakesWhatIsOfAnotherHeap) {
+  void* const block = other_heap_.Block(k64, 1);
+  EXPECT_EQ(PushRemote(k64, block), PushResult::kFull) << "no capacity";
+  slab_.SetCapacity(kRemoteStack, 3);
+  EXPECT_EQ(PushRemote(k64, block), PushResult::kDone);
+  EXPECT_EQ(PushRemote(k64, heap_.Block(k64, 1)), PushResult::kOwn);
+  EXPECT_EQ(PushRemote(k48, nullptr), PushResult::kDone) << "fills a slot";
+  for (int offset = 1; offset <= kSizeMap[k64].alignment_mask; ++offset) {
+    EXPECT_EQ(PushRemote(k64, static_cast<char*>(block) + offset), PushResult::kMisaligned);
+  }
+  void* const other = other_heap_.Block(k16, 3);
+  EXPECT_EQ(PushRemote(k16, other), PushResult::kDone);
+  EXPECT_EQ(PushRemote(k16, other_heap_.Block(k16, 4)), PushResult::kFull);
+  EXPECT_EQ(slab_.Blocks(kRemoteStack), (Blocks{block, nullptr, other}));
+  EXPECT_EQ(slab_->word(kRemoteStack) >> 16, 3u) << "pushes are counted";
+  EXPECT_EQ(PopBatch(kRemoteStack, 9), (Blocks{block, nullptr, other}));
+  EXPECT_EQ(slab_->word(kRemoteStack) >> 16, 3u) << "and pops are not";
+  EXPECT_TRUE(slab_.IsValid(kRemoteStack));
+}
+
 TEST_F(SlabOpsTest, LowerEnd) {
   PushBatch(k64, Some(k64, 0, 2));
   EXPECT_FALSE(LowerEnd(k64, 1)) << "a block lies there";
@@ -236,6 +257,7 @@ TEST_F(SlabOpsTest, WithdrawnSlabIsEmptyAndFull) {
   EXPECT_EQ(SlabPush(withdrawn.fast, block), PushResult::kElsewhere);
   EXPECT_EQ(SlabPushBatch(withdrawn.fast, k64, &block, 1).count, 0);
   EXPECT_EQ(SlabPopBatch(withdrawn.fast, k64, &out, 1).count, 0);
+  EXPECT_EQ(SlabPushRemote(withdrawn.fast, k64, block), PushResult::kFull);
   EXPECT_FALSE(SlabLowerEnd(withdrawn.fast, cpu_, k64, 0));
   EXPECT_EQ(SlabClassOf(withdrawn.fast, block), kNoClass);
 }
@@ -253,6 +275,7 @@ TEST(SlabOpsFakeAreaTest, LeadsToTheSlabOfZeros) {
     EXPECT_EQ(SlabPush(table.fast, nullptr), PushResult::kElsewhere);
     EXPECT_EQ(SlabPushBatch(table.fast, k64, &block, 1).count, 0);
     EXPECT_EQ(SlabPopBatch(table.fast, k64, &out, 1).count, 0);
+    EXPECT_EQ(SlabPushRemote(table.fast, k64, block), PushResult::kFull);
     EXPECT_FALSE(SlabLowerEnd(table.fast, 0, k64, 0));
     EXPECT_EQ(SlabClassOf(table.fast, block), kNoClass);
   };
@@ -401,6 +424,13 @@ TEST_F(SlabOpsTest, AnInterruptedOperationStartsOver) {
     EXPECT_EQ(out, block);
     EXPECT_EQ(slab_->used(k64), 0);
 
+    void* const remote = other_heap_.Block(k64, times);
+    slab_.SetCapacity(kRemoteStack, times);
+    single_steps.Interrupt(times, [&] { pushed = SlabPushRemote(table_.fast, k64, remote); });
+    EXPECT_EQ(pushed, PushResult::kDone);
+    EXPECT_EQ(slab_->used(kRemoteStack), times);
+    EXPECT_EQ(slab_.Blocks(kRemoteStack).back(), remote);
+
     bool done = false;
     const auto end = static_cast<uint16_t>(slab_->limits[k48.value].end - 1);
     single_steps.Interrupt(times, [&] { done = SlabLowerEnd(table_.fast, cpu_, k48, end); });
@@ -432,12 +462,14 @@ class SlabOpsRaceTest : public testing::TestWithParam<int> {  // heaps
     for (MadeSlab& slab : slabs_) {
       table_.Enter(slab);
       for (const SizeClass c : kClasses) slab.SetCapacity(c, kCapacity);
+      slab.SetCapacity(kRemoteStack, kCapacity);
     }
   }
 
   struct Worker {
     Blocks held[3];
     uint64_t pops[3] = {}, pushes[3] = {}, moved_in[3] = {}, moved_out[3] = {};
+    uint64_t remote_pushes = 0, remote_pops = 0;
 
     // The handler's own, so that it may come at any moment: what it could not put back.
     std::atomic<bool> takes_signals{false};
@@ -485,6 +517,10 @@ class SlabOpsRaceTest : public testing::TestWithParam<int> {  // heaps
         if (result == PushResult::kDone) {
           ++worker.pushes[i];
           held.pop_back();
+        } else if (result == PushResult::kElsewhere &&
+                   SlabPushRemote(table_.fast, c, held.back()) == PushResult::kDone) {
+          ++worker.remote_pushes;
+          held.pop_back();
         } else {
           std::swap(held[random() % held.size()], held.back());
         }
@@ -531,7 +567,24 @@ class SlabOpsRaceTest : public testing::TestWithParam<int> {  // heaps
       }
       case 7:
         if (random() % 16 == 0) Affinity::Pin(slabs_[random() % slabs_.size()]->cpu);
+        if (random() % 8 == 0) TakeRemote(worker);
         break;
+    }
+  }
+
+  void TakeRemote(Worker& worker) {
+    void* out[kCapacity];
+    const BatchResult result = SlabPopBatch(table_.fast, kRemoteStack, out, kCapacity);
+    if (result.count == 0) return;
+    ASSERT_TRUE(IsOurs(result.cpu)) << result.cpu;
+    worker.remote_pops += static_cast<uint64_t>(result.count);
+    for (int n = 0; n < result.count; ++n) {
+      const MadeHeap& heap = heaps_[HeapOf(out[n])];
+      const size_t page = (reinterpret_cast<uintptr_t>(out[n]) - heap.start) >> kPageShift;
+      const auto* c =
+          std::find(std::begin(kClasses), std::end(kClasses), SizeClass{heap.page_classes[page]});
+      ASSERT_NE(c, std::end(kClasses));
+      worker.held[c - kClasses].push_back(out[n]);
     }
   }
 
@@ -601,9 +654,32 @@ TEST_P(SlabOpsRaceTest, NoBlockIsLostOrDoubled) {
   for (std::thread& thread : threads) thread.join();
   sigaction(SIGUSR2, &before, nullptr);
 
+  Blocks on_remote_stacks;
+  uint64_t remote_pushes = 0, remote_pops = 0, counted_pushes = 0;
+  for (MadeSlab& slab : slabs_) {
+    EXPECT_TRUE(slab.IsValid(kRemoteStack));
+    for (void* block : slab.Blocks(kRemoteStack)) {
+      on_remote_stacks.push_back(block);
+      EXPECT_GE(reinterpret_cast<uintptr_t>(block) - slab->heap_start, slab->heap_bytes);
+    }
+    counted_pushes += slab->word(kRemoteStack) >> 16;
+  }
+  for (const Worker& worker : workers) {
+    remote_pushes += worker.remote_pushes;
+    remote_pops += worker.remote_pops;
+  }
+  EXPECT_EQ(counted_pushes, remote_pushes);
+  EXPECT_EQ(on_remote_stacks.size(), remote_pushes - remote_pops);
+  EXPECT_EQ(remote_pops > 0, GetParam() == 2 && slabs_.size() == 2);
+
   for (int i = 0; i < 3; ++i) {
     const SizeClass c = kClasses[i];
     std::map<void*, int> seen;
+    for (void* block : on_remote_stacks) {
+      const size_t page =
+          (reinterpret_cast<uintptr_t>(block) - heaps_[HeapOf(block)].start) >> kPageShift;
+      if (page == c.value) ++seen[block];
+    }
     uint64_t pops = 0, pushes = 0, moved_in = 0, moved_out = 0, counted_pops = 0, used = 0;
     for (MadeSlab& slab : slabs_) {
       EXPECT_TRUE(slab.IsValid(c));

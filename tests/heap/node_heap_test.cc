@@ -366,6 +366,20 @@ TEST_F(NodeHeapTest, FindsNothingInTheTailOfASpan) {
   for (char* ptr = tail; ptr < end; ++ptr) ASSERT_EQ(heap_->Find(ptr).span, nullptr);
 }
 
+TEST_F(NodeHeapTest, KnowsTheClassAtAnyAddress) {
+  const SizeClass c = ClassOf(48);
+  char* const block = static_cast<char*>(Take(c, 1)[0]);
+  EXPECT_EQ(heap_->ClassAt(block), c);
+  EXPECT_EQ(heap_->ClassAt(block + 1), c);
+  bool zeroed;
+  EXPECT_EQ(heap_->ClassAt(heap_->AllocateLarge(kMiB, kPageSize, &zeroed)), kNoClass);
+  const Area& area = heap_->range().heap;
+  EXPECT_EQ(heap_->ClassAt(area.start() + area.committed_bytes()), kNoClass);
+  EXPECT_EQ(heap_->ClassAt(area.start() - 1), kNoClass);
+  EXPECT_EQ(heap_->ClassAt(area.start() + area.reserved_bytes()), kNoClass);
+  EXPECT_EQ(heap_->ClassAt(nullptr), kNoClass);
+}
+
 TEST_F(NodeHeapTest, FindsLargeObjects) {
   bool zeroed;
   char* const object = static_cast<char*>(heap_->AllocateLarge(3 * kMiB + 1, kPageSize, &zeroed));
@@ -472,6 +486,41 @@ TEST_F(NodeHeapTest, SweepsAllClassesHome) {
   EXPECT_EQ(heap_->SweepRemote(), 0u);
   EXPECT_EQ(heap_->remote_waiting(), 0u);
   EXPECT_EQ(heap_->TransferCachedBytes(), 0u) << "to the spans, not to the caches";
+  EXPECT_EQ(heap_->page_stats().in_use.pages, 0u);
+}
+
+// What waits and what is swept, against a list of what was given: each block is free when it came
+// home, and not before.
+TEST_F(NodeHeapTest, RandomSweepsMatchAList) {
+  std::mt19937 random(20240601);
+  std::vector<void*> live, waiting;
+  for (int step = 0; step < 300; ++step) {
+    for (int n = static_cast<int>(random() % 20); n > 0; --n) {
+      const SizeClass c{static_cast<uint8_t>(1 + random() % (kSizeClasses / 2))};
+      const size_t before = heap_->remote_waiting();
+      const std::vector<void*> more = Take(c, 1 + static_cast<int>(random() % 20));
+      if (heap_->remote_waiting() < before) waiting.clear();  // it needed them
+      live.insert(live.end(), more.begin(), more.end());
+    }
+    std::shuffle(live.begin(), live.end(), random);
+    const size_t n = std::min<size_t>(live.size(), random() % 400);
+    const std::vector<void*> given(live.end() - static_cast<long>(n), live.end());
+    live.resize(live.size() - n);
+    GiveRemote(given);
+    waiting.insert(waiting.end(), given.begin(), given.end());
+    ASSERT_EQ(heap_->remote_waiting(), waiting.size());
+    if (random() % 4 != 0) continue;
+    ASSERT_EQ(heap_->SweepRemote(), waiting.size());
+    for (void* block : waiting) {
+      const Block found = heap_->Find(block);
+      ASSERT_TRUE(found.span == nullptr || heap_->IsFree(found));
+    }
+    for (void* block : live) ASSERT_FALSE(heap_->IsFree(heap_->Find(block)));
+    waiting.clear();
+    heap_->CheckInvariants();
+  }
+  GiveRemote(live);
+  heap_->SweepRemote();
   EXPECT_EQ(heap_->page_stats().in_use.pages, 0u);
 }
 
@@ -619,10 +668,10 @@ TEST_F(NodeHeapTest, MetadataIsCounted) {
 
 // ---- Forks -------------------------------------------------------------------------------------
 
-constexpr LockRank kRanks[] = {
-    LockRank::kStart,           LockRank::kCpuCreate,   LockRank::kCpuCache,
-    LockRank::kRemoteBatch,     LockRank::kRemoteInbox, LockRank::kTransferCache,
-    LockRank::kCentralFreeList, LockRank::kPageHeap,    LockRank::kMetadata};
+constexpr LockRank kRanks[] = {LockRank::kStart,         LockRank::kCpuCreate,
+                               LockRank::kCpuCache,      LockRank::kRemoteInbox,
+                               LockRank::kTransferCache, LockRank::kCentralFreeList,
+                               LockRank::kPageHeap,      LockRank::kMetadata};
 
 void LockAll(NodeHeap& heap) {
   Lock::BeginFork();  // debug builds: many locks of one rank
