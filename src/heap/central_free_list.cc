@@ -13,6 +13,10 @@ constexpr size_t BitmapBytes(size_t objects) {
   return (objects + 63) / 64 * sizeof(uint64_t);
 }
 
+ptrdiff_t Distance(const void* from, const void* to) {
+  return static_cast<const char*>(to) - static_cast<const char*>(from);
+}
+
 }  // namespace
 
 int CentralFreeList::RemoveFrom(Span* span, void** out, int n) {
@@ -73,9 +77,44 @@ int CentralFreeList::Populate(void** out, int n) {
   return taken;
 }
 
-void CentralFreeList::InsertBatch(void* const* blocks, int n) {
+CentralFreeList::Run CentralFreeList::FirstRun(void* const* blocks, int n, Span* span) const {
   const SizeClassInfo& info = kSizeMap[class_];
   const PageMap& map = pages_.map();
+  const PageId page = map.PageOf(blocks[0]);
+  if (span == nullptr || !span->Covers(page)) span = map.SpanAt(page);
+  if (span == nullptr || span->state != SpanState::kSmall || span->size_class != class_) {
+    ReportAlreadyFree("free", blocks[0], node_, class_, info.size);
+  }
+  const size_t offset = map.OffsetOf(blocks[0]) - (size_t{span->start.index} << kPageShift);
+  const uint32_t index = kSizeMap.IndexOf(class_, offset);
+  if (index >= info.span_objects) ReportForeignPointer("free", blocks[0]);  // a span's tail
+  char* const start = map.AddressOf(span->start);
+  if (index * size_t{info.size} != offset) {
+    ReportInteriorPointer("free", blocks[0], node_, class_, info.size,
+                          start + index * size_t{info.size});
+  }
+  // How far the blocks behind it follow, upward or downward.
+  const auto size = static_cast<ptrdiff_t>(info.size);
+  const ptrdiff_t step = n > 1 ? Distance(blocks[0], blocks[1]) : 0;
+  const bool down = step == -size;
+  const int room = step == size ? info.span_objects - static_cast<int>(index)
+                   : down       ? static_cast<int>(index) + 1
+                                : 1;
+  int count = 1;
+  while (count < std::min(n, room) && Distance(blocks[count - 1], blocks[count]) == step) ++count;
+  const size_t first = down ? index + 1 - static_cast<size_t>(count) : index;
+  const size_t end = first + static_cast<size_t>(count);
+  // Without bits: it became empty a moment ago, in this batch.
+  const size_t free =
+      span->free_bits == nullptr ? index : FindBit(span->free_bits, first, end, true);
+  if (free < end) {
+    ReportAlreadyFree("free", start + free * size_t{info.size}, node_, class_, info.size);
+  }
+  return {span, first, count};
+}
+
+void CentralFreeList::InsertBatch(void* const* blocks, int n) {
+  const SizeClassInfo& info = kSizeMap[class_];
   Span* empty[kMaxBatch];
   uint64_t* bits[kMaxBatch];  // of those
   while (n > 0) {
@@ -84,33 +123,20 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
     {
       LockHolder holder(lock_);
       Span* span = nullptr;
-      for (int i = 0; i < here; ++i) {
-        const PageId page = map.PageOf(blocks[i]);
-        if (span == nullptr || !span->Covers(page)) span = map.SpanAt(page);
-        if (span == nullptr || span->state != SpanState::kSmall || span->size_class != class_) {
-          ReportAlreadyFree("free", blocks[i], node_, class_, info.size);
-        }
-        const size_t offset = map.OffsetOf(blocks[i]) - (size_t{span->start.index} << kPageShift);
-        const uint32_t index = kSizeMap.IndexOf(class_, offset);
-        if (index >= info.span_objects) ReportForeignPointer("free", blocks[i]);  // a span's tail
-        if (index * size_t{info.size} != offset) {
-          ReportInteriorPointer("free", blocks[i], node_, class_, info.size,
-                                map.AddressOf(span->start) + index * size_t{info.size});
-        }
-        // Without bits: it became empty a moment ago, in this batch.
-        if (span->free_bits == nullptr || TestBit(span->free_bits, index)) {
-          ReportAlreadyFree("free", blocks[i], node_, class_, info.size);
-        }
-        SetBits(span->free_bits, index, 1);
+      for (int i = 0; i < here;) {
+        const Run run = FirstRun(blocks + i, here - i, span);
+        i += run.count;
+        span = run.span;
+        SetBits(span->free_bits, run.first, static_cast<size_t>(run.count));
         if (span->free_objects == 0) nonempty_.Insert(span);
-        if (++span->free_objects == info.span_objects) {
-          nonempty_.Remove(span);
-          free_objects_ -= info.span_objects;
-          bits[empties] = span->free_bits;
-          span->free_bits = nullptr;
-          empty[empties++] = span;
-          span = nullptr;
-        }
+        span->free_objects = static_cast<uint16_t>(span->free_objects + run.count);
+        if (span->free_objects < info.span_objects) continue;
+        nonempty_.Remove(span);
+        free_objects_ -= info.span_objects;
+        bits[empties] = span->free_bits;
+        span->free_bits = nullptr;
+        empty[empties++] = span;
+        span = nullptr;
       }
       free_objects_ += static_cast<size_t>(here);
     }

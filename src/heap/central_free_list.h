@@ -43,6 +43,17 @@ class CentralFreeList {
     bool operator()(const Span& a, const Span& b) const { return a.start < b.start; }
   };
 
+  // Blocks that lie one behind the other in a span: they are often freed together, and then go in
+  // at once.
+  struct Run {
+    Span* span;
+    size_t first;  // number in the span
+    int count;
+  };
+  // The run that blocks[0] begins, upward or downward. Dies as InsertBatch does. `span`: where the
+  // last one was, or null.
+  Run FirstRun(void* const* blocks, int n, Span* span) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
   // Takes up to `n` blocks of a span that is here, lowest address first.
   int RemoveFrom(Span* span, void** out, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   uint64_t* NewBitmap(Span* span);
