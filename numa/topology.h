@@ -17,7 +17,7 @@ struct NodeInfo {
 };
 
 struct CpuInfo {
-  bool online = false;
+  bool online = false;        // when it was read; one that was not may turn out to be elsewhere
   NodeId node;                // nearest node that has memory, allowed or not; a present node
   uint16_t cache_domain = 0;  // index of the last-level cache within the node, dense from 0
 };

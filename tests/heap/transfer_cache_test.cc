@@ -87,10 +87,10 @@ TEST_F(TransferCacheTest, EveryClassHoldsABatchAndNotTooMuch) {
     const std::vector<void*> blocks = MadeBlocks(0, kPlenty);
     const int held = cache.InsertBatch(blocks.data(), kPlenty);
     ASSERT_GE(held, info.batch) << info.size;
-    ASSERT_LE(held, 16 * info.batch) << info.size;
+    ASSERT_LE(held, 32 * info.batch) << info.size;
     ASSERT_TRUE(held == info.batch || static_cast<size_t>(held) * info.size <= kMostBytes)
         << info.size;
-    ASSERT_TRUE(held == 16 * info.batch || static_cast<size_t>(held + 1) * info.size > kMostBytes)
+    ASSERT_TRUE(held == 32 * info.batch || static_cast<size_t>(held + 1) * info.size > kMostBytes)
         << info.size << ": there was room for more";
     ASSERT_EQ(cache.objects(), static_cast<size_t>(held));
   }
