@@ -45,6 +45,9 @@ void Background::Enable(size_t start_at, const char* metrics_listen) {
 }
 
 void Background::StartThread(NodeHeap& heap, int range) {
+  // Around fork other threads wait for our locks, with the loader's lock perhaps, which
+  // pthread_create needs.
+  if (Lock::HoldsAllForFork()) return;
   // The bit comes first: pthread_create allocates, and that must not come back here.
   const uint64_t bit = uint64_t{1} << (range % 64);
   if (threads_[range / 64].fetch_or(bit, std::memory_order_relaxed) & bit) return;

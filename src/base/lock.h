@@ -67,10 +67,10 @@ class ABSL_LOCKABLE Lock {
   // were registered before ours run then. Its locking and unlocking does nothing.
   static void BeginHoldingAll() { holds_all = true; }
   static void EndHoldingAll() { holds_all = false; }
+  static bool HoldsAllForFork() { return holds_all; }
 
  private:
   [[gnu::tls_model("initial-exec")]] static thread_local constinit bool holds_all;
-  static bool HoldsAllForFork() { return holds_all; }
 
   static constexpr uint32_t kFree = 0, kHeld = 1, kContended = 2;
 

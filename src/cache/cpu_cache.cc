@@ -281,7 +281,7 @@ void* CpuCache::Allocate(SizeClass c) {
   if (void* block = Pop(*cpu, c)) return block;
 
   // Half the capacity, so that blocks freed next still find room; one more goes to the caller.
-  const int want = std::min<int>(MakeRoom(*cpu, c) / 2, kSizeMap[c].batch - 1);
+  const int want = std::min<int>(MakeRoom(*cpu, c, Lack::kBlocks) / 2, kSizeMap[c].batch - 1);
   void* blocks[kMaxBatch];
   const int got = cpu->heap.AllocateBatch(c, cpu->cache_domain, blocks, want + 1);
   if (got == 0) return AllocatePast(cpu->heap, c);
@@ -331,7 +331,7 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
       case PushResult::kFull:
         // First more room, then half of what is there goes on to others.
         if (attempt == 0) {
-          MakeRoom(*cpu, c);
+          MakeRoom(*cpu, c, Lack::kRoom);
         } else {
           Evict(*cpu, c, std::max(1, cpu->slab->used(c) / 2));
         }
@@ -346,13 +346,18 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
   home.FreeBatch(c, cpu->cache_domain, &block, 1);
 }
 
-int CpuCache::MakeRoom(PerCpu& cpu, SizeClass c) {
+int CpuCache::MakeRoom(PerCpu& cpu, SizeClass c, Lack lack) {
   const SizeClassInfo& info = kSizeMap[c];
   const int capacity = cpu.slab->capacity(c);
   // Somebody else on this CPU is at it: what there is will do.
   if (!cpu.lock.TryAcquire()) return capacity;
   SlabLimits& limits = cpu.slab->limits[c.value];
-  const int grow = std::min<int>(info.batch, limits.max_capacity - cpu.slab->capacity(c));
+  // A stack that only runs empty, or only full, is a place that blocks pass through: more room
+  // would hold more of them and spare no trip.
+  const bool one_way = lack == cpu.lacked[c.value] && capacity >= 2 * info.batch;
+  cpu.lacked[c.value] = lack;
+  const int grow =
+      one_way ? 0 : std::min<int>(info.batch, limits.max_capacity - cpu.slab->capacity(c));
   if (grow > 0) {
     const int64_t need = int64_t{grow} * info.size;
     if (cpu.budget < need) TakeCapacity(cpu, c, need);

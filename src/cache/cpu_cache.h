@@ -107,6 +107,9 @@ class CpuCache {
   void CheckInvariants();
 
  private:
+  // What a stack had none of when it was used last.
+  enum class Lack : uint8_t { kNothing, kBlocks, kRoom };
+
   // The records of one CPU for one heap, in the arena of that.
   struct PerCpu {
     PerCpu(NodeHeap& h, NodeId node, int domain, CpuSlab* s)
@@ -126,6 +129,7 @@ class CpuCache {
     int hand ABSL_GUARDED_BY(lock) = 1;        // the class to take capacity from next
     uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};   // when the hand passed
     uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
+    Lack lacked[kSizeClasses] ABSL_GUARDED_BY(lock) = {};          // when MakeRoom was called
     bool asked_to_gather ABSL_GUARDED_BY(lock) = false;            // see StartGathering
 
     // Own synchronisation.
@@ -166,8 +170,9 @@ class CpuCache {
   PushResult PushRemote(PerCpu& cpu, SizeClass c, void* block);
   void* Pop(PerCpu& cpu, SizeClass c);
 
-  // Gives class `c` capacity for up to a batch more. Returns its capacity.
-  int MakeRoom(PerCpu& cpu, SizeClass c);
+  // Gives class `c` capacity for up to a batch more, if that helps against what it lacks. Returns
+  // its capacity.
+  int MakeRoom(PerCpu& cpu, SizeClass c, Lack lack);
   void TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
   // Takes up to `n` blocks of the slab of whichever CPU this is and gives them to that CPU's heap.

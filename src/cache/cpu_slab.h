@@ -35,7 +35,7 @@ namespace numaheap {
 inline constexpr SizeClass kRemoteStack{kSizeClasses};
 inline constexpr int kStacks = kSizeClasses + 1;
 
-inline constexpr int kRemoteSlots = 256;
+inline constexpr int kRemoteSlots = 64;
 inline constexpr size_t kRemoteSlotBytes = 1024;
 inline constexpr int kMostRemoteSlots = 16;  // of one block: a larger one goes home at once
 constexpr int RemoteSlots(size_t size) {
