@@ -51,7 +51,7 @@ NodeHeap::NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra
       range_(areas, bytes, arena_extra),
       arena_(kernel, range_.arena),
       pages_(kernel, range_, arena_),
-      remote_(arena_) {
+      remote_(arena_, range_.heap) {
   for (int c = 0; c < kSizeClasses; ++c) {
     new (&central_[c]) CentralFreeList(pages_, arena_, node, {static_cast<uint8_t>(c)});
   }

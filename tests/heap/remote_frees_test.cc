@@ -36,7 +36,9 @@ class RemoteFreesTest : public testing::Test {
   }
 
   SmallArena place_;
-  RemoteFrees frees_{place_.arena()};
+  // As large as a heap can be, from where made blocks begin.
+  const Area heap_{reinterpret_cast<char*>(16), size_t{1} << AddressSpace::kMaxShift};
+  RemoteFrees frees_{place_.arena(), heap_};
 };
 
 TEST_F(RemoteFreesTest, StartsEmptyAndWithoutMemory) {
@@ -55,6 +57,22 @@ TEST_F(RemoteFreesTest, TheLatestFirst) {
   EXPECT_EQ(frees_.waiting(), 10u);
   EXPECT_THAT(Take(20), ElementsAreArray(blocks.begin(), blocks.begin() + 10));
   EXPECT_EQ(frees_.waiting(), 0u);
+}
+
+TEST_F(RemoteFreesTest, BlocksFromAllOverTheHeap) {
+  std::vector<void*> blocks;
+  for (int bit = 4; bit < AddressSpace::kMaxShift; ++bit) {
+    for (const size_t offset : {size_t{1} << bit, (size_t{1} << bit) + 16}) {
+      blocks.push_back(heap_.start() + offset);
+    }
+  }
+  blocks.push_back(heap_.start() + heap_.reserved_bytes() - 16);
+  blocks.push_back(heap_.start());
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(Put(blocks));
+    EXPECT_EQ(Take(blocks.size()), blocks);
+    std::reverse(blocks.begin(), blocks.end());
+  }
 }
 
 TEST_F(RemoteFreesTest, AllOfABatchOrNothing) {
