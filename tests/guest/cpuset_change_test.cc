@@ -62,8 +62,16 @@ double WaitFor(int node, Wanted wanted, double seconds = kSecondsToNotice) {
   return -1;
 }
 
-bool IsUsable(const numaheap_node_snapshot_t& heap) {
-  return heap.usable == 1;
+// The node is usable, and its CPUs have caches of its heap; or neither.
+bool IsServed(const numaheap_node_snapshot_t& heap) {
+  size_t cpus = 0;
+  for (const KernelNode& node : KernelNodes()) {
+    if (node.id == heap.node) cpus = node.cpus.size();
+  }
+  return heap.usable == 1 && heap.cpus >= cpus;
+}
+bool IsLost(const numaheap_node_snapshot_t& heap) {
+  return heap.usable == 0 && heap.cpus == 0;
 }
 
 struct Given {
@@ -130,8 +138,7 @@ TEST(CpusetChangeTest, ANodeIsLostAndComesBack) {
   const Snapshot before;
 
   AllowNodes(std::to_string(kept));
-  const double noticed =
-      WaitFor(lost, [](const numaheap_node_snapshot_t& heap) { return heap.usable == 0; });
+  const double noticed = WaitFor(lost, IsLost);
   std::printf(
       "node %d lost: noticed after %.2f s; its pages lie %.1f%% there, moved by the kernel\n", lost,
       noticed, CensusOf(old, lost).percent_at_home());
@@ -165,7 +172,7 @@ TEST(CpusetChangeTest, ANodeIsLostAndComesBack) {
   EXPECT_GE(drained, 0);
 
   AllowAllNodes();
-  const double back = WaitFor(lost, IsUsable);
+  const double back = WaitFor(lost, IsServed);
   std::vector<Given> fresh = AllocateOn(cpu, kBytes);
   std::printf(
       "node %d back: noticed after %.2f s; %zu of %zu new blocks are of its heap, %.1f%% of "
@@ -205,7 +212,7 @@ TEST(CpusetChangeTest, ANodeIsGained) {
   EXPECT_EQ(Snapshot().Find(gained)->usable, 0u);
 
   AllowAllNodes();
-  const double noticed = WaitFor(gained, IsUsable);
+  const double noticed = WaitFor(gained, IsServed);
   std::vector<Given> after = AllocateOn(cpu, kBytes);
   const PageCensus census = CensusOf(after, gained);
   std::printf(
