@@ -55,9 +55,13 @@ namespace {
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
-// The size of a small block of this CPU's heap; 0 for what takes a closer look.
+// Usable bytes of a block of this CPU's heap; 0 for what takes a closer look.
 inline size_t LocalSizeOf(const void* ptr) {
-  const SizeClassInfo& info = kSizeMap[SlabClassOf(fast_path, ptr)];
+  const CpuSlab& slab = SlabHere(fast_path);
+  if (!slab.Covers(ptr)) return 0;
+  const SizeClass c = slab.ClassAt(ptr);
+  if (c == kNoClass) return slab.map->LargeSizeAt(ptr);
+  const SizeClassInfo& info = kSizeMap[c];
   return (reinterpret_cast<uintptr_t>(ptr) & info.alignment_mask) == 0 ? info.size : 0;
 }
 
@@ -68,22 +72,33 @@ inline size_t Grown(size_t usable, size_t size) {
   return usable < kGrowsInSteps ? size : std::max(size, usable + usable / 4);
 }
 
-// Inline, because Malloc looks at who called.
-[[gnu::always_inline]] inline void* Reallocate(void* ptr, size_t size, const char* operation) {
-  if (ptr == nullptr) return Malloc(size);
+[[gnu::noinline]] void* ReallocateSlow(void* ptr, size_t size, const char* operation,
+                                       const void* caller) {
+  const auto allocate = [caller](size_t bytes) {
+    void* block = PopCached(bytes);
+    return block != nullptr ? block : MallocSlow(bytes, caller);
+  };
+  if (ptr == nullptr) return allocate(size);
   if (size == 0) {
     allocator.Free(ptr, operation);
     return nullptr;
   }
-  size_t usable = LocalSizeOf(ptr);
-  if (size <= usable && size > usable / 2) return ptr;
+  size_t usable;
   if (allocator.ResizeInPlace(ptr, size, operation, &usable)) return ptr;
-  void* moved = size > usable ? Malloc(Grown(usable, size)) : nullptr;
-  if (moved == nullptr) moved = Malloc(size);
+  void* moved = size > usable ? allocate(Grown(usable, size)) : nullptr;
+  if (moved == nullptr) moved = allocate(size);
   if (moved == nullptr) return nullptr;  // the old block stays as it was
   memcpy(moved, ptr, usable < size ? usable : size);
   Free(ptr);
   return moved;
+}
+
+// Inline, because the slow path looks at who called.
+[[gnu::always_inline]] inline void* Reallocate(void* ptr, size_t size, const char* operation) {
+  const size_t usable = LocalSizeOf(ptr);
+  // Nothing to do where it fits and leaves little unused. Never so for a size of 0.
+  if (size <= usable && size > usable - usable / 4) return ptr;
+  return ReallocateSlow(ptr, size, operation, __builtin_return_address(0));
 }
 
 }  // namespace

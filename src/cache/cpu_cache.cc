@@ -38,6 +38,10 @@ size_t SizeAt(const NodeHeap& home, const void* block) {
   return kSizeMap[home.map().ClassAt(home.map().PageOf(block))].size;
 }
 
+// What all caches of a heap may hold, as a part of it, and what each may in any case (bytes).
+constexpr int64_t kHeapPerCaches = 8;
+constexpr int64_t kSmallCache = 512 << 10;
+
 // Classes that the hand looks at for one miss: bounds what a miss costs.
 constexpr int kLooksPerMiss = 16;
 
@@ -62,6 +66,7 @@ void InitSlab(CpuSlab* slab, const NodeHeap& heap, int64_t cpu) {
   slab->heap_start = reinterpret_cast<uintptr_t>(heap.range().heap.start());
   slab->heap_bytes = heap.range().heap.reserved_bytes();
   slab->page_classes = heap.map().classes();
+  slab->map = &heap.map();
   slab->cpu = cpu;
 }
 
@@ -203,7 +208,8 @@ void CpuCache::Replace(CpuId cpu, PerCpu& from, PerCpu& to) {
     void* blocks[kRemoteSlots];
     SendHome(from.heap, blocks, EmptyRemote(from, blocks));
     // Whoever still holds these records gets no capacity from them and puts nothing in.
-    from.budget = 0;
+    from.limit = from.budget = 0;
+    from.heap.AddCpuCaches(-1);
     cpus_[cpu.value].store(&to, std::memory_order_release);
     Install(cpu.value, to);
   }
@@ -211,8 +217,22 @@ void CpuCache::Replace(CpuId cpu, PerCpu& from, PerCpu& to) {
 }
 
 void CpuCache::OpenBudget(PerCpu& cpu) {
+  cpu.heap.AddCpuCaches(1);
   LockHolder holder(cpu.lock);
-  cpu.budget = bytes_per_cpu_;
+  cpu.limit = cpu.budget = LimitOf(cpu.heap);
+}
+
+int64_t CpuCache::LimitOf(const NodeHeap& heap) const {
+  const auto heap_bytes = static_cast<int64_t>(heap.range().heap.committed_bytes());
+  const int64_t share = heap_bytes / kHeapPerCaches / std::max(1, heap.cpu_caches());
+  return std::min(bytes_per_cpu_, std::max(kSmallCache, share));
+}
+
+void CpuCache::RaiseLimit(PerCpu& cpu) {
+  const int64_t more = LimitOf(cpu.heap) - cpu.limit;
+  if (more <= 0 || cpu.limit == 0) return;  // 0: put away
+  cpu.limit += more;
+  cpu.budget += more;
 }
 
 void CpuCache::CountOut(PerCpu& cpu, SizeClass c, int blocks) {
@@ -281,7 +301,9 @@ void* CpuCache::Allocate(SizeClass c) {
   if (void* block = Pop(*cpu, c)) return block;
 
   // Half the capacity, so that blocks freed next still find room; one more goes to the caller.
-  const int want = std::min<int>(MakeRoom(*cpu, c, Lack::kBlocks) / 2, kSizeMap[c].batch - 1);
+  const Room room = MakeRoom(*cpu, c, Lack::kBlocks);
+  const int want =
+      std::min<int>(room.one_way ? room.capacity : room.capacity / 2, kSizeMap[c].batch - 1);
   void* blocks[kMaxBatch];
   const int got = cpu->heap.AllocateBatch(c, cpu->cache_domain, blocks, want + 1);
   if (got == 0) return AllocatePast(cpu->heap, c);
@@ -322,6 +344,7 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
     return;
   }
   if (&cpu->heap != &home) return FreeRemote(*cpu, c, block);
+  bool one_way = false;
   for (int attempt = 0; attempt < 3; ++attempt) {
     switch (Push(*cpu, c, block)) {
       case PushResult::kDone:
@@ -331,9 +354,10 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
       case PushResult::kFull:
         // First more room, then half of what is there goes on to others.
         if (attempt == 0) {
-          MakeRoom(*cpu, c, Lack::kRoom);
+          one_way = MakeRoom(*cpu, c, Lack::kRoom).one_way;
         } else {
-          Evict(*cpu, c, std::max(1, cpu->slab->used(c) / 2));
+          const int used = cpu->slab->used(c);
+          Evict(*cpu, c, std::max(1, one_way ? used : used / 2));
         }
         break;
       default:  // moved to another node meanwhile, or being drained
@@ -346,29 +370,40 @@ void CpuCache::Free(NodeHeap& home, SizeClass c, void* block, const char* operat
   home.FreeBatch(c, cpu->cache_domain, &block, 1);
 }
 
-int CpuCache::MakeRoom(PerCpu& cpu, SizeClass c, Lack lack) {
+CpuCache::Room CpuCache::MakeRoom(PerCpu& cpu, SizeClass c, Lack lack) {
+  constexpr int kSwing = 8;        // times its capacity, by which blocks go to and fro
+  constexpr int kOneWay = 3;       // times in a row that it lacked the same
+  constexpr uint32_t kOften = 64;  // operations from one time to the next
   const SizeClassInfo& info = kSizeMap[c];
-  const int capacity = cpu.slab->capacity(c);
   // Somebody else on this CPU is at it: what there is will do.
-  if (!cpu.lock.TryAcquire()) return capacity;
+  if (!cpu.lock.TryAcquire()) return {cpu.slab->capacity(c), false};
+  const int capacity = cpu.slab->capacity(c);
+  Streak& streak = cpu.streaks[c.value];
+  const auto pops = static_cast<uint32_t>(CpuSlab::Pops(cpu.slab->word(c)));
+  // A trip that comes after many operations costs each of them little: not worth memory.
+  const bool often = pops - streak.pops < std::max(kOften, 4u * info.batch);
+  // More than a batch only where blocks go to and fro, and not too far: where they pass through one
+  // way, more room would keep more of them and spare no trip.
+  const bool swings = streak.lack != lack && streak.times * info.batch <= kSwing * capacity;
+  const bool grows = often && (capacity < info.batch || swings);
+  const int times = streak.lack == lack ? std::min(streak.times + 1, UINT8_MAX) : 1;
+  streak = {lack, static_cast<uint8_t>(times), pops};
   SlabLimits& limits = cpu.slab->limits[c.value];
-  // A stack that only runs empty, or only full, is a place that blocks pass through: more room
-  // would hold more of them and spare no trip.
-  const bool one_way = lack == cpu.lacked[c.value] && capacity >= 2 * info.batch;
-  cpu.lacked[c.value] = lack;
-  const int grow =
-      one_way ? 0 : std::min<int>(info.batch, limits.max_capacity - cpu.slab->capacity(c));
-  if (grow > 0) {
-    const int64_t need = int64_t{grow} * info.size;
+  // Slow at first: many classes are used for little.
+  const int step = std::clamp<int>(capacity, std::max(1, info.batch / 4), info.batch);
+  const int more = grows ? std::min<int>(step, limits.max_capacity - capacity) : 0;
+  if (more > 0) {
+    const int64_t need = int64_t{more} * info.size;
+    if (cpu.budget < need) RaiseLimit(cpu);
     if (cpu.budget < need) TakeCapacity(cpu, c, need);
-    const int got = static_cast<int>(std::min<int64_t>(grow, cpu.budget / info.size));
+    const int got = static_cast<int>(std::min<int64_t>(more, cpu.budget / info.size));
     cpu.budget -= int64_t{got} * info.size;
     limits.end.store(static_cast<uint16_t>(limits.end.load(std::memory_order_relaxed) + got),
                      std::memory_order_relaxed);
   }
-  const int result = cpu.slab->capacity(c);
+  const Room room = {cpu.slab->capacity(c), streak.times >= kOneWay};
   cpu.lock.Release();
-  return result;
+  return room;
 }
 
 void CpuCache::TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need) {
@@ -636,7 +671,8 @@ void CpuCache::CheckInvariants() {
         CHECK(block.start == cached && block.size_class == c);
       }
     }
-    CHECK(dealt + cpu.budget == (At(cpu.slab->cpu) == &cpu ? bytes_per_cpu_ : 0));
+    CHECK(dealt + cpu.budget == cpu.limit && cpu.limit <= bytes_per_cpu_);
+    CHECK((At(cpu.slab->cpu) == &cpu) == (cpu.limit > 0));
     const SlabLimits& remote = cpu.slab->limits[kRemoteStack.value];
     CHECK(*cpu.slab->slot(remote.begin - 1u) == nullptr);
     CHECK(cpu.slab->used(kRemoteStack) >= 0);

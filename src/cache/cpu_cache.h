@@ -7,8 +7,9 @@
 // closed for a while; operations then come here, too, and use the slabs by a path of this object's
 // own.
 //
-// Each CPU may cache bytes_per_cpu. A class that misses or overflows gets capacity from what is
-// left, else from classes that were not used since the hand last passed them (second chance).
+// Each CPU may cache bytes_per_cpu; less while the heap is small. A class that often misses or
+// overflows gets capacity from what is left, else from classes that were not used since the hand
+// last passed them (second chance).
 //
 // A CPU's cache belongs to one heap. When that can't be used any more (the process has lost the
 // node), the CPU gets another cache, of the heap that serves its node now, and keeps the old one
@@ -107,8 +108,18 @@ class CpuCache {
   void CheckInvariants();
 
  private:
-  // What a stack had none of when it was used last.
+  // What a stack had none of when it was last used in vain, and how often in a row.
   enum class Lack : uint8_t { kNothing, kBlocks, kRoom };
+  struct Streak {
+    Lack lack = Lack::kNothing;
+    uint8_t times = 0;
+    uint32_t pops = 0;  // the stack's, then
+  };
+  // What a stack may hold, and whether blocks only pass through it one way.
+  struct Room {
+    int capacity;
+    bool one_way;
+  };
 
   // The records of one CPU for one heap, in the arena of that.
   struct PerCpu {
@@ -125,11 +136,12 @@ class CpuCache {
     std::atomic<PerCpu*> other{this};
 
     Lock lock{LockRank::kCpuCache};
-    int64_t budget ABSL_GUARDED_BY(lock) = 0;  // bytes of capacity not dealt out
+    int64_t limit ABSL_GUARDED_BY(lock) = 0;   // bytes of capacity that the stacks may have
+    int64_t budget ABSL_GUARDED_BY(lock) = 0;  // of these, not dealt out
     int hand ABSL_GUARDED_BY(lock) = 1;        // the class to take capacity from next
     uint32_t seen_pops[kSizeClasses] ABSL_GUARDED_BY(lock) = {};   // when the hand passed
     uint64_t seen_words[kSizeClasses] ABSL_GUARDED_BY(lock) = {};  // when DrainUnused looked
-    Lack lacked[kSizeClasses] ABSL_GUARDED_BY(lock) = {};          // when MakeRoom was called
+    Streak streaks[kSizeClasses] ABSL_GUARDED_BY(lock);            // of calls of MakeRoom
     bool asked_to_gather ABSL_GUARDED_BY(lock) = false;            // see StartGathering
 
     // Own synchronisation.
@@ -157,8 +169,11 @@ class CpuCache {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_lock_);
   // Empties `from` and lets `to` take its place.
   void Replace(CpuId cpu, PerCpu& from, PerCpu& to);
+  // Bytes that the cache of each CPU of `heap` may hold by now.
+  int64_t LimitOf(const NodeHeap& heap) const;
   // Records have a budget while they are in use.
   void OpenBudget(PerCpu& cpu);
+  void RaiseLimit(PerCpu& cpu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
 
   // Operations on a CPU's slab in whichever mode. In the rseq mode they work on the CPU that runs
   // the caller, which may have become another one; so each says where.
@@ -170,9 +185,8 @@ class CpuCache {
   PushResult PushRemote(PerCpu& cpu, SizeClass c, void* block);
   void* Pop(PerCpu& cpu, SizeClass c);
 
-  // Gives class `c` capacity for up to a batch more, if that helps against what it lacks. Returns
-  // its capacity.
-  int MakeRoom(PerCpu& cpu, SizeClass c, Lack lack);
+  // Gives class `c` capacity for up to a batch more, if that helps against what it lacks.
+  Room MakeRoom(PerCpu& cpu, SizeClass c, Lack lack);
   void TakeCapacity(PerCpu& cpu, SizeClass for_class, int64_t need)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(cpu.lock);
   // Takes up to `n` blocks of the slab of whichever CPU this is and gives them to that CPU's heap.

@@ -26,6 +26,7 @@
 #include <cstdint>
 
 #include "src/base/ids.h"
+#include "src/heap/page_map.h"
 #include "src/heap/size_map.h"
 
 namespace numaheap {
@@ -53,10 +54,20 @@ struct CpuSlab {
   uintptr_t heap_start = 0;  // of the CPU's own node: what lies elsewhere is not cached here
   uintptr_t heap_bytes = 0;
   const uint8_t* page_classes = nullptr;
+  const PageMap* map = nullptr;  // of the same heap
   int64_t cpu = -1;
 
   std::atomic<uint64_t> words[kStacks] = {};
   SlabLimits limits[kStacks] = {};
+
+  // Whether `block` lies in the heap of the CPU's node, and if it does, the class of its page.
+  // Constant, so right for whoever asks.
+  bool Covers(const void* block) const {
+    return reinterpret_cast<uintptr_t>(block) - heap_start < heap_bytes;
+  }
+  SizeClass ClassAt(const void* block) const {
+    return {page_classes[(reinterpret_cast<uintptr_t>(block) - heap_start) >> kPageShift]};
+  }
 
   void** slot(size_t index) { return reinterpret_cast<void**>(this) + index; }
 

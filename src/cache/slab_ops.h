@@ -20,9 +20,9 @@
 //   SlabLowerEnd(fast, cpu, c, end) -> bool
 //       On `cpu` only: lowers the end of a class to `end`, unless blocks lie there. False if it
 //       could not.
-//   SlabClassOf(fast, ptr) -> SizeClass
-//       The class at an address of this CPU's heap; kNoClass elsewhere. Changes nothing, and is
-//       right whichever CPU's slab it reads.
+//   SlabHere(fast) -> const CpuSlab&
+//       The slab of this CPU, or of one that the caller ran on a moment ago; for what stays as it
+//       is.
 //
 // Where there are no sequences, every operation answers as an empty and full slab would.
 #pragma once

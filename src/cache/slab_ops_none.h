@@ -24,8 +24,9 @@ inline PushResult SlabPushRemote(const FastPath&, SizeClass, void*) {
 inline bool SlabLowerEnd(const FastPath&, int64_t, SizeClass, uint16_t) {
   return false;
 }
-inline SizeClass SlabClassOf(const FastPath&, const void*) {
-  return kNoClass;
+inline const CpuSlab& SlabHere(const FastPath&) {
+  static constinit const CpuSlab kNone;
+  return kNone;
 }
 
 }  // namespace numaheap

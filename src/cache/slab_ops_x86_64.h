@@ -246,13 +246,11 @@ no:
   return false;
 }
 
-inline SizeClass SlabClassOf(const FastPath& fast, const void* block) {
+inline const CpuSlab& SlabHere(const FastPath& fast) {
   NUMAHEAP_RSEQ_LOAD(fast);
   int64_t cpu;
   asm("movslq %%fs:4(%[rseq]), %[cpu]" : [cpu] "=r"(cpu) : [rseq] "r"(rseq) : "memory");
-  const CpuSlab* slab = slabs[cpu];
-  const uintptr_t offset = reinterpret_cast<uintptr_t>(block) - slab->heap_start;
-  return offset < slab->heap_bytes ? SizeClass{slab->page_classes[offset >> kPageShift]} : kNoClass;
+  return *slabs[cpu];
 }
 
 #undef NUMAHEAP_RSEQ_LOAD

@@ -19,17 +19,23 @@ ptrdiff_t Distance(const void* from, const void* to) {
 
 }  // namespace
 
-int CentralFreeList::RemoveFrom(Span* span, void** out, int n) {
-  const size_t size = kSizeMap[class_].size;
-  char* start = pages_.map().AddressOf(span->start);
+int CentralFreeList::RemoveFrom(Span* span, void** end, int n) {
+  const ptrdiff_t size = kSizeMap[class_].size;
   const int here = std::min<int>(n, span->free_objects);
-  int taken = 0;
-  for (uint64_t* word = span->free_bits; taken < here; ++word) {
-    for (; *word != 0 && taken < here; *word &= *word - 1) {
-      const size_t index =
-          static_cast<size_t>(word - span->free_bits) * 64 + std::countr_zero(*word);
-      out[taken++] = start + index * size;
+  char* first = pages_.map().AddressOf(span->start);  // the block of a word's lowest bit
+  int left = here;
+  for (uint64_t* word = span->free_bits; left > 0; ++word, first += 64 * size) {
+    uint64_t bits = *word;
+    while (bits != 0 && left > 0) {
+      // Free blocks come in runs: one step for each.
+      const int skip = std::countr_zero(bits);
+      const int run = std::min(left, std::countr_one(bits >> skip));
+      char* block = first + skip * size;
+      for (int i = 0; i < run; ++i, block += size) *--end = block;
+      bits &= ~(~uint64_t{0} >> (64 - run) << skip);
+      left -= run;
     }
+    *word = bits;
   }
   span->free_objects = static_cast<uint16_t>(span->free_objects - here);
   if (span->free_objects == 0) nonempty_.Remove(span);
@@ -43,9 +49,9 @@ int CentralFreeList::RemoveBatch(void** out, int n) {
   while (taken < n) {
     Span* span = nonempty_.First();
     if (span == nullptr) break;
-    taken += RemoveFrom(span, out + taken, n - taken);
+    taken += RemoveFrom(span, out + n - taken, n - taken);
   }
-  std::reverse(out, out + taken);
+  if (taken < n) std::memmove(out, out + n - taken, static_cast<size_t>(taken) * sizeof(void*));
   return taken;
 }
 
@@ -72,9 +78,8 @@ int CentralFreeList::Populate(void** out, int n) {
   free_objects_ += info.span_objects;
   // Of this span, whatever else is here by now: a span goes back when its last block comes in, so
   // one must never lie here whole.
-  const int taken = RemoveFrom(span, out, n);
-  std::reverse(out, out + taken);
-  return taken;
+  n = std::min<int>(n, info.span_objects);
+  return RemoveFrom(span, out + n, n);
 }
 
 CentralFreeList::Run CentralFreeList::FirstRun(void* const* blocks, int n, Span* span) const {
@@ -115,16 +120,17 @@ CentralFreeList::Run CentralFreeList::FirstRun(void* const* blocks, int n, Span*
 
 void CentralFreeList::InsertBatch(void* const* blocks, int n) {
   const SizeClassInfo& info = kSizeMap[class_];
-  Span* empty[kMaxBatch];
-  uint64_t* bits[kMaxBatch];  // of those
-  while (n > 0) {
+  constexpr int kMaxEmpty = 16;  // spans given back at a time
+  Span* empty[kMaxEmpty];
+  uint64_t* bits[kMaxEmpty];  // of those
+  for (int i = 0; i < n;) {
     int empties = 0;
-    const int here = std::min(n, kMaxBatch);
     {
       LockHolder holder(lock_);
+      const int begin = i;
       Span* span = nullptr;
-      for (int i = 0; i < here;) {
-        const Run run = FirstRun(blocks + i, here - i, span);
+      while (i < n && empties < kMaxEmpty) {
+        const Run run = FirstRun(blocks + i, n - i, span);
         i += run.count;
         span = run.span;
         SetBits(span->free_bits, run.first, static_cast<size_t>(run.count));
@@ -138,14 +144,12 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         empty[empties++] = span;
         span = nullptr;
       }
-      free_objects_ += static_cast<size_t>(here);
+      free_objects_ += static_cast<size_t>(i - begin);
     }
-    for (int i = 0; i < empties; ++i) {
-      pages_.Free(empty[i]);
-      if (info.span_objects > 64) arena_.Free(bits[i], BitmapBytes(info.span_objects));
+    for (int k = 0; k < empties; ++k) {
+      pages_.Free(empty[k]);
+      if (info.span_objects > 64) arena_.Free(bits[k], BitmapBytes(info.span_objects));
     }
-    blocks += here;
-    n -= here;
   }
 }
 

@@ -54,8 +54,8 @@ class CentralFreeList {
   // last one was, or null.
   Run FirstRun(void* const* blocks, int n, Span* span) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
-  // Takes up to `n` blocks of a span that is here, lowest address first.
-  int RemoveFrom(Span* span, void** out, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Takes up to `n` blocks of a span that is here and puts them before `end`, lowest address last.
+  int RemoveFrom(Span* span, void** end, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   uint64_t* NewBitmap(Span* span);
 
   PageHeap& pages_;

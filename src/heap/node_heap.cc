@@ -6,8 +6,8 @@
 namespace numaheap {
 namespace {
 
-// Remote frees that make a refill sweep: four batches, so that a sweep is seldom for a handful.
-constexpr size_t kSweepAt = 4 * kMaxBatch;
+// Remote frees that make a refill sweep: so many that a sweep is seldom for a handful.
+constexpr size_t kSweepAt = 256;
 
 // Remote frees that are sorted at a time: some of each class, and little of anybody's stack.
 constexpr int kSweepBatch = 128;

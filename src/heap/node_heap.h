@@ -69,6 +69,10 @@ class NodeHeap {
   // Makes a large object `size` bytes without moving it, if that can be done.
   bool ResizeLarge(Span* span, size_t size);
 
+  // How many caches of CPUs live on this heap.
+  int cpu_caches() const { return cpu_caches_.load(std::memory_order_relaxed); }
+  void AddCpuCaches(int n) { cpu_caches_.fetch_add(n, std::memory_order_relaxed); }
+
   // Takes blocks that a CPU of another node has freed.
   void ReceiveRemote(void* const* blocks, int n);
   // Gives what ReceiveRemote() gathered back to the lists. Returns the number of blocks.
@@ -140,6 +144,7 @@ class NodeHeap {
   RemoteFrees remote_;
   HeapCounters counters_;
   LocationAudit audit_;
+  std::atomic<int> cpu_caches_{0};
   std::atomic<bool> usable_{true};
   std::atomic<bool> placed_{false};
   std::atomic<int> domains_{1};

@@ -72,6 +72,16 @@ class PageMap {
     return span != nullptr && span->Covers(page) ? span : nullptr;
   }
 
+  // Bytes of the large object that starts at `ptr`, which must lie in the heap area; 0 when none
+  // does.
+  size_t LargeSizeAt(const void* ptr) const {
+    const PageId page = PageOf(ptr);
+    if (page.index >= committed_pages() || AddressOf(page) != ptr) return 0;
+    const Span* span = EntryAt(page);
+    const bool starts = span != nullptr && span->start == page && span->state == SpanState::kLarge;
+    return starts ? span->length().bytes() : 0;
+  }
+
   // Enters every page that lookups may ask for when blocks are handed out from the span.
   void Enter(Span* span);
   // Enters the ends, which is what merging with neighbours asks for.

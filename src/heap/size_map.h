@@ -20,6 +20,8 @@ inline constexpr size_t kMinAlignment = 16;
 inline constexpr size_t kMaxSmallSize = 256 << 10;   // bytes; more is a large object
 inline constexpr int kSizeClasses = 1 + 8 + 11 * 8;  // class 0 is none
 
+inline constexpr int kMaxBatch = 256;
+
 struct SizeClassInfo {
   uint32_t size = 0;            // bytes of a block
   uint16_t span_pages = 0;      // pages of a span of this class
@@ -83,14 +85,15 @@ class SizeMap {
   constexpr void Add(int cls, size_t size) {
     SizeClassInfo& info = infos_[cls];
     info.size = static_cast<uint32_t>(size);
-    // At least 16 KiB and up to eight blocks a span keep records under 1% of the heap and trips to
-    // the page heap rare; then as many pages as bring the tail below 1/32.
-    size_t pages = std::max<size_t>(2, LengthOf(std::min<size_t>(8 * size, 64 << 10)).pages);
-    pages = std::max(pages, LengthOf(size).pages);
+    // 64 KiB, or a block, keep records at 0.2% of the heap and trips to the page heap rare; then as
+    // many pages as bring the tail below 1/32.
+    size_t pages = LengthOf(std::max<size_t>(size, 64 << 10)).pages;
     while ((pages * kPageSize) % size > pages * kPageSize / 32) ++pages;
     info.span_pages = static_cast<uint16_t>(pages);
     info.span_objects = static_cast<uint16_t>(pages * kPageSize / size);
-    info.batch = static_cast<uint16_t>(std::clamp<size_t>((16 << 10) / size, 2, 64));
+    // 64 blocks or 8 KiB, whatever is more, but no more than 16 KiB.
+    const size_t blocks = std::clamp<size_t>((8 << 10) / size, 64, kMaxBatch);
+    info.batch = static_cast<uint16_t>(std::clamp<size_t>((16 << 10) / size, 2, blocks));
     const size_t alignment = std::min(size & (~size + 1), kPageSize);
     info.alignment_mask = static_cast<uint16_t>(alignment - 1);
     info.reciprocal = static_cast<uint32_t>(((uint64_t{1} << 31) + size / 16 - 1) / (size / 16));
@@ -101,6 +104,5 @@ class SizeMap {
 };
 
 inline constexpr SizeMap kSizeMap;
-inline constexpr int kMaxBatch = 64;
 
 }  // namespace numaheap

@@ -7,8 +7,7 @@ namespace numaheap {
 
 int TransferCache::Capacity() const {
   const SizeClassInfo& info = kSizeMap[class_];
-  const int by_bytes = static_cast<int>(kMaxBytes / info.size);
-  return std::max<int>(info.batch, std::min(kMaxBatches * info.batch, by_bytes));
+  return std::clamp<int>(static_cast<int>(kMaxBytes / info.size), info.batch, kMaxBlocks);
 }
 
 int TransferCache::RemoveBatch(void** out, int n) {

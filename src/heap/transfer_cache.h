@@ -29,8 +29,8 @@ class TransferCache {
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
-  // Blocks that it may hold: 32 batches, but no more than kMaxBytes.
-  static constexpr int kMaxBatches = 32;
+  // What it may hold, but a batch at least.
+  static constexpr int kMaxBlocks = 1024;
   static constexpr size_t kMaxBytes = 256 << 10;
   int Capacity() const;
 

@@ -195,12 +195,12 @@ TEST_F(SlabOpsTest, BatchOfAnotherHeap) {
   EXPECT_EQ(slab_->used(k64), 0);
 }
 
-TEST_F(SlabOpsTest, LargestBatch) {
-  slab_.SetCapacity(k16, MadeSlab::kMaxCapacity);
-  static_assert(MadeSlab::kMaxCapacity == kMaxBatch);
-  EXPECT_EQ(PushBatch(k16, Some(k16, 0, kMaxBatch)).count, kMaxBatch);
+TEST_F(SlabOpsTest, BatchOfAllThatFits) {
+  constexpr int kAll = MadeSlab::kMaxCapacity;
+  slab_.SetCapacity(k16, kAll);
+  EXPECT_EQ(PushBatch(k16, Some(k16, 0, kAll)).count, kAll);
   EXPECT_TRUE(slab_.IsValid(k16) && slab_.IsValid({2}));
-  EXPECT_EQ(PopBatch(k16, kMaxBatch), Some(k16, 0, kMaxBatch));
+  EXPECT_EQ(PopBatch(k16, kAll), Some(k16, 0, kAll));
 }
 
 TEST_F(SlabOpsTest, PushRemoteTakesWhatIsOfAnotherHeap) {
@@ -238,14 +238,17 @@ TEST_F(SlabOpsTest, LowerEnd) {
   EXPECT_EQ(slab_->capacity(k48), kCapacity);
 }
 
-TEST_F(SlabOpsTest, ClassOfOwnBlocks) {
-  const auto class_of = [&](const void* block) { return SlabClassOf(table_.fast, block); };
-  EXPECT_EQ(class_of(heap_.Block(k64, 3)), k64);
-  EXPECT_EQ(class_of(static_cast<char*>(heap_.Block(k48, 0)) + 5), k48) << "the page's";
-  EXPECT_EQ(class_of(heap_.Block(kNoClass, 0)), kNoClass);
-  EXPECT_EQ(class_of(nullptr), kNoClass);
-  EXPECT_EQ(class_of(reinterpret_cast<void*>(heap_.start - 1)), kNoClass);
-  EXPECT_EQ(class_of(reinterpret_cast<void*>(heap_.start + heap_.bytes)), kNoClass);
+TEST_F(SlabOpsTest, WhatTheSlabHereCovers) {
+  const CpuSlab& here = SlabHere(table_.fast);
+  EXPECT_EQ(here.cpu, cpu_);
+  EXPECT_EQ(here.ClassAt(heap_.Block(k64, 3)), k64);
+  EXPECT_EQ(here.ClassAt(static_cast<char*>(heap_.Block(k48, 0)) + 5), k48) << "the page's";
+  EXPECT_EQ(here.ClassAt(heap_.Block(kNoClass, 0)), kNoClass);
+  EXPECT_TRUE(here.Covers(heap_.Block(k64, 3)));
+  EXPECT_TRUE(here.Covers(reinterpret_cast<void*>(heap_.start + heap_.bytes - 1)));
+  EXPECT_FALSE(here.Covers(nullptr));
+  EXPECT_FALSE(here.Covers(reinterpret_cast<void*>(heap_.start - 1)));
+  EXPECT_FALSE(here.Covers(reinterpret_cast<void*>(heap_.start + heap_.bytes)));
 }
 
 TEST_F(SlabOpsTest, WithdrawnSlabIsEmptyAndFull) {
@@ -259,7 +262,7 @@ TEST_F(SlabOpsTest, WithdrawnSlabIsEmptyAndFull) {
   EXPECT_EQ(SlabPopBatch(withdrawn.fast, k64, &out, 1).count, 0);
   EXPECT_EQ(SlabPushRemote(withdrawn.fast, k64, block), PushResult::kFull);
   EXPECT_FALSE(SlabLowerEnd(withdrawn.fast, cpu_, k64, 0));
-  EXPECT_EQ(SlabClassOf(withdrawn.fast, block), kNoClass);
+  EXPECT_FALSE(SlabHere(withdrawn.fast).Covers(block));
 }
 
 // Before start and in the locked mode.
@@ -277,7 +280,7 @@ TEST(SlabOpsFakeAreaTest, LeadsToTheSlabOfZeros) {
     EXPECT_EQ(SlabPopBatch(table.fast, k64, &out, 1).count, 0);
     EXPECT_EQ(SlabPushRemote(table.fast, k64, block), PushResult::kFull);
     EXPECT_FALSE(SlabLowerEnd(table.fast, 0, k64, 0));
-    EXPECT_EQ(SlabClassOf(table.fast, block), kNoClass);
+    EXPECT_FALSE(SlabHere(table.fast).Covers(block));
   };
   check();
   std::thread(check).join();  // every thread has such an area, at the same offset

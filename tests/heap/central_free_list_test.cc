@@ -288,7 +288,7 @@ TEST_F(CentralFreeListTest, NoPagesNoSpan) {
 
 // Classes of more than 64 blocks a span need a bitmap of their own.
 TEST_F(CentralFreeListTest, NoBitmapNoSpan) {
-  const SizeClass small = ClassOf(16), middling = ClassOf(256);
+  const SizeClass small = ClassOf(16), middling = ClassOf(1024);
   ASSERT_GT(kSizeMap[small].span_objects, 64);
   ASSERT_LE(kSizeMap[middling].span_objects, 64);
   ASSERT_EQ(kSizeMap[small].span_pages, kSizeMap[middling].span_pages);

@@ -110,6 +110,7 @@ TEST(SizeMapTest, Batches) {
     EXPECT_GE(info.batch, 2) << info.size;
     EXPECT_LE(info.batch, kMaxBatch) << info.size;
     EXPECT_TRUE(info.batch == 2 || info.batch * info.size <= size_t{16} << 10) << info.size;
+    EXPECT_TRUE(info.batch <= 64 || info.batch * info.size <= size_t{8} << 10) << info.size;
   }
 }
 
