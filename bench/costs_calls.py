@@ -69,15 +69,14 @@ def start_table(build):
         return calls(build, "load", "64", "0",
                      options=f"{costs_memory.OPTIONS},topology.synthetic=numa:{nodes} pu:1")
     base = start(1)
-    rows = [[f"{nodes} nodes", sum(counts.values()), words(counts)]
+    rows = [[nodes, sum(counts.values()), words(counts)]
             for nodes in costs_memory.NODES[1:] for counts in [more(start(nodes), base)]]
     library = allocators.Allocator("numaheap", "", build / "libnumaheap.so")
     lines = [len(costs_table.run(["cat", "/proc/self/maps"], environment).splitlines())
              for environment in (library.environment(), allocators.GLIBC.environment())]
-    return Table("start", "At the start, more than with one node (measured); a preload adds "
-                 f"{lines[0] - lines[1]} mappings to `cat` on this machine, those of the library's "
-                 "file among them",
-                 ["", "calls", "which"], rows)
+    return Table("start", "What opening the heaps calls, beyond that of one node (measured). A "
+                 f"preload adds {lines[0] - lines[1]} mappings to `cat`, those of the library's file "
+                 "among them", ["nodes", "calls", "which"], rows)
 
 
 def tables(build, quick):

@@ -43,9 +43,12 @@ class Cost:
 
 
 class Phase:
-    """What callgrind counted between a function Measured… and EndOfMeasure."""
+    """What callgrind counted between a function Measured… and EndOfMeasure.
 
-    def __init__(self, dump):
+    `moved`: blocks that came into the CPU's cache or went out of it in batches."""
+
+    def __init__(self, dump, moved):
+        self.moved = moved
         self._costs = {}
         lines = iter(dump.splitlines())
         for line in lines:
@@ -78,13 +81,14 @@ def phases(build, mode, path, size, count, nodes=1):
     options = (f"cache.mode={'auto' if mode == 'rseq' else mode},scavenger.start_at=1024TiB"
                + (f",topology.synthetic=numa:{nodes} pu:1" if nodes > 1 else ""))
     with tempfile.TemporaryDirectory() as scratch:
-        costs_table.run(["valgrind", "-q", "--tool=callgrind", "--compress-strings=no",
-                         "--compress-pos=no", "--zero-before=*Measured*",
-                         "--dump-before=*EndOfMeasure*", f"--callgrind-out-file={scratch}/out",
-                         program, path, str(size), str(count)],
-                        costs_table.environment(build, options))
+        moved = costs_table.run(
+            ["valgrind", "-q", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no",
+             "--zero-before=*Measured*", "--dump-before=*EndOfMeasure*",
+             f"--callgrind-out-file={scratch}/out", program, path, str(size), str(count)],
+            costs_table.environment(build, options))
         dumps = sorted(pathlib.Path(scratch).glob("out.*"), key=lambda p: int(p.suffix[1:]))
-        return [Phase(dump.read_text()) for dump in dumps]
+        return [Phase(dump.read_text(), int(blocks))
+                for dump, blocks in zip(dumps, moved.split(), strict=True)]
 
 
 @dataclasses.dataclass
@@ -108,7 +112,7 @@ def batches(phase, function, hit, event):
     """`hit`: instructions of a call of `function` that hits; `event`: what all others call once."""
     calls, events = phase.need(function), phase.need(event).calls
     misses = calls.instructions - hit * (calls.calls - events)
-    return Batches(events, calls.calls, misses / events, calls.mean())
+    return Batches(events, phase.moved, misses / events, calls.mean())
 
 
 def disassembled(library):

@@ -1,6 +1,7 @@
 // costs_paths PATH SIZE COUNT: each path of malloc and free, a known number of times, for callgrind
 // to count. bench/costs says with --zero-before and --dump-before that what counts begins with each
-// function named Measured… and ends with EndOfMeasure.
+// function named Measured… and ends with EndOfMeasure. For each of them it prints how many blocks
+// came into the CPU's cache or went out of it in batches.
 //
 // Valgrind has no restartable sequences. So that their mode can be counted nevertheless, this
 // program makes up the area that glibc would have registered, with the CPU that it pins itself to:
@@ -15,7 +16,7 @@
 #include <cstring>
 
 #include "bench/block.h"
-#include "src/api/numaheap.h"
+#include "src/api/allocator.h"
 #include "src/heap/size_map.h"
 #include "src/os/rseq.h"
 
@@ -85,6 +86,48 @@ int allowed[2];  // CPUs
   EndOfMeasure();
 }
 
+// Bytes that lie in CPU caches.
+int64_t CachedBytes() {
+  int64_t bytes = 0;
+  allocator.ForEachNodeSnapshot([&bytes](const numaheap_node_snapshot_t& node) {
+    bytes += static_cast<int64_t>(node.cached_bytes) -
+             static_cast<int64_t>(allocator.HeapOnNode({node.node})->TransferCachedBytes());
+  });
+  return bytes;
+}
+
+// What measures allocate and free, and what they moved.
+class Measures {
+ public:
+  void Allocate(size_t size, int begin, int end) {
+    const int64_t before = CachedBytes();
+    MeasuredAllocate(size, begin, end);
+    Add(end - begin + (CachedBytes() - before) / BlockBytes(size));
+  }
+  void Free(size_t size, int begin, int end) {
+    const int64_t before = CachedBytes();
+    MeasuredFree(begin, end);
+    Add(end - begin - (CachedBytes() - before) / BlockBytes(size));
+  }
+  void Pairs(size_t size, int count) {
+    MeasuredPairs(size, count);
+    Add(0);
+  }
+  void Print() const {
+    for (int i = 0; i < count_; ++i) std::printf("%lld\n", static_cast<long long>(moved_[i]));
+  }
+
+ private:
+  static int64_t BlockBytes(size_t size) {
+    return size > kMaxSmallSize ? static_cast<int64_t>(size)
+                                : kSizeMap[kSizeMap.ClassOf(size)].size;
+  }
+  void Add(int64_t moved) { moved_[count_++] = moved; }
+
+  int64_t moved_[8];
+  int count_ = 0;
+} measures;
+
 void Allocate(size_t size, int begin, int end) {
   for (int i = begin; i < end; ++i) {
     blocks[i] = malloc(size);
@@ -123,13 +166,13 @@ int FillsTransferCache(size_t size) {
 // What the caches have, one block at a time.
 void Pair(size_t size, int count) {
   for (int i = 0; i < 64; ++i) free(bench::Opaque(malloc(size)));
-  MeasuredPairs(size, count);
+  measures.Pairs(size, count);
 }
 
 // From memory that was never used, and back to the page heap.
 void Grow(size_t size, int count) {
-  MeasuredAllocate(size, 0, count);
-  MeasuredFree(0, count);
+  measures.Allocate(size, 0, count);
+  measures.Free(size, 0, count);
 }
 
 // Through the transfer cache, which is there and empty.
@@ -139,8 +182,8 @@ void Transfer(size_t size, int) {
   Free(0, count);
   numaheap_release_memory();
   Allocate(size, 0, count);
-  MeasuredFree(0, count);
-  MeasuredAllocate(size, 0, count);
+  measures.Free(size, 0, count);
+  measures.Allocate(size, 0, count);
 }
 
 // Through spans whose other blocks stay in use.
@@ -149,11 +192,11 @@ void Spans(size_t size, int count, bool shuffled) {
   for (int i = 1; i < count; i += 2) free(blocks[i]);
   numaheap_release_memory();
   const int half = count / 2;
-  MeasuredAllocate(size, 0, half);  // the blocks that stay are not freed any more
+  measures.Allocate(size, 0, half);  // the blocks that stay are not freed any more
   if (shuffled) Shuffle(0, half);
   const int full = std::min(FillsTransferCache(size), half / 2);
   Free(0, full);
-  MeasuredFree(full, half);
+  measures.Free(size, full, half);
 }
 
 // Allocated by one node and freed by another: onto the remote stack, home when that is full, and
@@ -166,10 +209,10 @@ void Remote(size_t size, int count) {
   Allocate(size, 0, count);
   MoveTo(allowed[1]);
   Free(0, kFirst);
-  MeasuredFree(kFirst, kFirst + kOnStack);
-  MeasuredFree(kFirst + kOnStack, count);
+  measures.Free(size, kFirst, kFirst + kOnStack);
+  measures.Free(size, kFirst + kOnStack, count);
   MoveTo(allowed[0]);
-  MeasuredAllocate(size, 0, count);
+  measures.Allocate(size, 0, count);
 }
 
 int Run(const char* path, size_t size, int count) {
@@ -190,6 +233,7 @@ int Run(const char* path, size_t size, int count) {
     std::fprintf(stderr, "costs_paths: no path %s\n", path);
     return 2;
   }
+  measures.Print();
   return 0;
 }
 

@@ -47,7 +47,7 @@ def expect(true, message):
 
 
 def check_parsing():
-    phase = costs_instructions.Phase(DUMP)
+    phase = costs_instructions.Phase(DUMP, moved=80)
     expect(phase["f("] == costs_instructions.Cost(2, 100), f"calls of f: {phase['f(']}")
     expect(phase["g"].mean() == 50, f"calls of g: {phase['g']}")
     expect(phase["f"].calls == 0, "f(int) is not f")
@@ -56,6 +56,7 @@ def check_parsing():
                     "spill(int)": costs_instructions.Cost(10, 1500)}
     found = costs_instructions.batches(phase, "free", 5, "spill(")
     expect((found.batches, found.per_batch, found.per_call) == (10, 200, 24.5), f"batches: {found}")
+    expect(found.per_block == 25, f"8 blocks a batch: {found}")
     try:
         phase.need("renamed(")
         expect(False, "a function that is not there is not missed")
@@ -114,7 +115,7 @@ def check_figures(build, tables):
                        f"callgrind and objdump do not agree: {by_disassembly}, {row}")
         # A batch has more than a block, and takes more than a hit.
         for row in tables["refill"] + tables["overflow"]:
-            expect(number(row[3]) > 2 and number(row[4]) > number(row[5]) > 1, f"a batch: {row}")
+            expect(2 < number(row[3]) <= 64 and number(row[4]) > number(row[5]) > 1, f"a batch: {row}")
         for row in tables["remote"]:
             expect(number(row[2]) < number(row[4]) < number(row[6]), f"remote frees: {row}")
     if "calls" in tables:
