@@ -75,8 +75,8 @@ def start_table(build):
     lines = [len(costs_table.run(["cat", "/proc/self/maps"], environment).splitlines())
              for environment in (library.environment(), allocators.GLIBC.environment())]
     return Table("start", "What opening the heaps calls, beyond that of one node (measured). A "
-                 f"preload adds {lines[0] - lines[1]} mappings to `cat`, those of the library's file "
-                 "among them", ["nodes", "calls", "which"], rows)
+                 f"preload adds {lines[0] - lines[1]} mappings to `cat`, those of the library's "
+                 "file among them", ["nodes", "calls", "which"], rows)
 
 
 def tables(build, quick):

@@ -1,4 +1,4 @@
-"""Instructions of malloc's and free's paths: of the fast ones by disassembly, of all by callgrind."""
+"""Instructions of malloc's and free's paths: of all by callgrind, of hits by disassembly, too."""
 
 import dataclasses
 import os
@@ -145,7 +145,8 @@ def fast_table(build, hit, sizes, figures):
     [pair] = phases(build, MODES[0], "pair", sizes[0], PAIRS, MANY_NODES)
     rows.append([f"callgrind, {MODES[0]}, {size_name(sizes[0])}, {MANY_NODES} nodes",
                  *(f"{pair.need(name).mean():.1f}" for name in ("malloc", "free"))])
-    return Table("hit", "Instructions of a hit", ["counted by, mode, block", "malloc", "free"], rows)
+    return Table("hit", "Instructions of a hit", ["counted by, mode, block", "malloc", "free"],
+                 rows)
 
 
 def batch_tables(build, hit, sizes, figures):
@@ -209,10 +210,11 @@ def span_table(build, small, figures):
         figures[f"{name} of {size_name(LARGE)}, instructions"] = pair.need(name).mean()
     new, emptied = phases(build, MODES[0], "grow", LARGE, LARGES)
     rows = small + [
-        [what, f"{allocate.need(SPAN).mean():,.0f}", f"{free.need(SPAN_FREE).mean():,.0f}",
+        [f"object of {size_name(LARGE)}, {how}",
+         f"{allocate.need(SPAN).mean():,.0f}", f"{free.need(SPAN_FREE).mean():,.0f}",
          f"{allocate.need('malloc').mean():,.0f}", f"{free.need('free').mean():,.0f}"]
-        for what, allocate, free in ((f"object of {size_name(LARGE)}, again and again", pair, pair),
-                                     (f"object of {size_name(LARGE)}, the heap grows", new, emptied))]
+        for how, allocate, free in (("again and again", pair, pair),
+                                    ("the heap grows", new, emptied))]
     return Table("span", "Instructions of a span, and of the malloc and free that need one each",
                  ["span", "allocated", "freed", "malloc", "free"], rows)
 

@@ -139,7 +139,8 @@ def node_table(build, quick, figures):
     rows = []
     first = None
     for nodes in NODES[:2] if quick else NODES:
-        start, _ = filled(build, "64", 64, options=f"{OPTIONS},topology.synthetic=numa:{nodes} pu:1")
+        options = f"{OPTIONS},topology.synthetic=numa:{nodes} pu:1"
+        start, _ = filled(build, "64", 64, options=options)
         first = first or start
         rows.append([nodes, start.mappings, size_name(start.address_space),
                      f"{start.reserved / nodes / GIB:.1f}", kib(start.header + start.rest),
@@ -149,9 +150,11 @@ def node_table(build, quick, figures):
         "mappings of one node": first.mappings,
         "mappings of each further node": (start.mappings - first.mappings) / (nodes - 1),
         "memory of a node's empty heap, KiB": (start.resident - first.resident) / (nodes - 1) / KIB}
-    return Table("nodes", "A process that has allocated next to nothing (measured, synthetic nodes)",
+    return Table("nodes", "A process that has allocated next to nothing (measured, synthetic "
+                 "nodes)",
                  ["nodes", "mappings", "address space", "for metadata, GiB a node",
-                  "header and arena, KiB", "metadata resident, KiB", "each further node, KiB"], rows)
+                  "header and arena, KiB", "metadata resident, KiB", "each further node, KiB"],
+                 rows)
 
 
 def thread_table(build, quick, figures):

@@ -96,7 +96,7 @@ def check_tables(build):
     tables = {name: cells(text, name) for name in wanted}
     print(text)
     for name, rows in tables.items():
-        expect(rows and all(all(cell for cell in row[1:3]) for row in rows), f"{name} lacks figures")
+        expect(rows and all(all(row[1:3]) for row in rows), f"{name} lacks figures")
     return tables
 
 
@@ -115,7 +115,8 @@ def check_figures(build, tables):
                        f"callgrind and objdump do not agree: {by_disassembly}, {row}")
         # A batch has more than a block, and takes more than a hit.
         for row in tables["refill"] + tables["overflow"]:
-            expect(2 < number(row[3]) <= 64 and number(row[4]) > number(row[5]) > 1, f"a batch: {row}")
+            blocks, per_batch, per_block = map(number, row[3:6])
+            expect(2 < blocks <= 64 and per_batch > per_block > 1, f"a batch: {row}")
         for row in tables["remote"]:
             expect(number(row[2]) < number(row[4]) < number(row[6]), f"remote frees: {row}")
     if "calls" in tables:
