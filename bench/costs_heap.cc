@@ -10,6 +10,7 @@
 //   costs_heap reserved CPUS             how the range of a node is divided up, computed
 //
 // KIND: bytes of a block, or "mixed", as many from 16 to 32 bytes as from 512 to 1,024.
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -169,6 +170,20 @@ size_t Fill(Sizes& sizes, size_t bytes, Link** head) {
   return filled;
 }
 
+// Puts the caller on one of the CPUs that the process may use, the number-th and around again.
+void PinToOne(int number) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) Die("sched_getaffinity is refused");
+  int nth = number % CPU_COUNT(&set);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &set) || nth-- > 0) continue;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) Die("sched_setaffinity is refused");
+    return;
+  }
+}
+
 void FillAndLook(const char* kind, size_t bytes, int threads) {
   std::barrier<> filled(threads + 1), looked(threads + 1);
   std::vector<std::thread> others;
@@ -176,7 +191,8 @@ void FillAndLook(const char* kind, size_t bytes, int threads) {
   Look("before.");
   std::atomic<size_t> sum{0};
   for (int i = 0; i < threads; ++i) {
-    others.emplace_back([&] {
+    others.emplace_back([&, i] {
+      PinToOne(i);  // so that all CPUs have caches
       Sizes sizes(kind);
       Link* head = nullptr;
       sum += Fill(sizes, bytes / static_cast<size_t>(threads), &head);

@@ -48,7 +48,7 @@ class Heap:
 
 
 def filled(build, kind, size, threads=1, options=OPTIONS):
-    """The heaps before and after. A single thread has one CPU's cache for itself."""
+    """The heaps before and after. One thread stays on one CPU, many are dealt out over all."""
     found = numbers(build, "fill", kind, str(size), str(threads), options=options,
                     one_cpu=threads == 1)
     return Heap(found, "before"), Heap(found, "after")
