@@ -73,6 +73,8 @@ class Allocator {
   void ForEachNodeSnapshot(Visit visit);
   numaheap_node_snapshot_t SumOfNodes();
 
+  int Walk(NodeId node, int (*visit)(const numaheap_span_t* span, void* argument), void* argument);
+
   // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
   // `drain_unused` empties caches that have rested since the last such round, releases what has
   // been idle since `cutoff_ms`, and audits where pages lie.

@@ -130,6 +130,44 @@ typedef struct numaheap_snapshot_t {
  * an unknown version. */
 NUMAHEAP_API int numaheap_snapshot(numaheap_snapshot_t* snapshot);
 
+/* ---- Walk ----------------------------------------------------------------------------------- */
+
+enum {
+  NUMAHEAP_SPAN_SMALL = 1,           /* cut into objects of one size class */
+  NUMAHEAP_SPAN_LARGE = 2,           /* one object */
+  NUMAHEAP_SPAN_IDLE = 3,            /* free, all of it backed by memory */
+  NUMAHEAP_SPAN_PARTLY_RELEASED = 4, /* free, some of it without memory */
+  NUMAHEAP_SPAN_RELEASED = 5,        /* free, without memory */
+  NUMAHEAP_SPAN_RESERVED = 6         /* addresses behind all others, never used yet */
+};
+
+/* A run of pages of a heap. */
+typedef struct numaheap_span_t {
+  void* start;
+  size_t bytes;
+  size_t released_bytes; /* free: the part of it without memory */
+  size_t object_size;    /* small, large: usable bytes of an object; else 0 */
+  uint32_t state;        /* NUMAHEAP_SPAN_… */
+  uint32_t size_class;   /* small: 1 and up; else 0 */
+  uint32_t objects;      /* small: how many it has room for; large: 1; else 0 */
+  uint32_t live_objects; /* of those: in use by the program, or freed into a cache (CPU, transfer,
+                          * on the way home from another node) and not yet back in the span */
+} numaheap_span_t;
+
+/* Calls visit(span, argument) for the spans of the heap of kernel node `node` (-1: the interleaved
+ * heap), by rising address; *span is the caller's until visit returns. Together they are the heap's
+ * reserved range, each page once; a heap at rest has the sums of its snapshot.
+ *
+ * Other threads go on meanwhile: the heap's lock is held for 64 spans at a time and never while
+ * visit runs, which may allocate and free. So of a heap in motion each span is right for its own
+ * moment; a free one that grows meanwhile may come in pieces, and one that is made across the place
+ * where the walk stands is shown from there on.
+ *
+ * Stops when visit returns anything but 0, and returns that. Else 0, or ENOENT when there is no
+ * such heap. */
+NUMAHEAP_API int numaheap_walk(int node, int (*visit)(const numaheap_span_t* span, void* argument),
+                               void* argument);
+
 /* The library's version, "0.1.0". */
 NUMAHEAP_API const char* numaheap_version(void);
 

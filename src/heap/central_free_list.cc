@@ -31,7 +31,7 @@ int CentralFreeList::RemoveFrom(Span* span, void** out, int n) {
       out[taken++] = start + index * size;
     }
   }
-  span->free_objects = static_cast<uint16_t>(span->free_objects - here);
+  span->SetFreeObjects(span->free_objects - static_cast<size_t>(here));
   if (span->free_objects == 0) nonempty_.Remove(span);
   free_objects_ -= static_cast<size_t>(here);
   return here;
@@ -66,7 +66,7 @@ int CentralFreeList::Populate(void** out, int n) {
   }
   std::memset(span->free_bits, 0, BitmapBytes(info.span_objects));
   SetBits(span->free_bits, 0, info.span_objects);
-  span->free_objects = info.span_objects;
+  span->SetFreeObjects(info.span_objects);
   LockHolder holder(lock_);
   nonempty_.Insert(span);
   free_objects_ += info.span_objects;
@@ -129,7 +129,7 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         span = run.span;
         SetBits(span->free_bits, run.first, static_cast<size_t>(run.count));
         if (span->free_objects == 0) nonempty_.Insert(span);
-        span->free_objects = static_cast<uint16_t>(span->free_objects + run.count);
+        span->SetFreeObjects(span->free_objects + static_cast<size_t>(run.count));
         if (span->free_objects < info.span_objects) continue;
         nonempty_.Remove(span);
         free_objects_ -= info.span_objects;

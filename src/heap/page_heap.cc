@@ -160,6 +160,7 @@ void PageHeap::BeginUse(Span* span, SizeClass c) {
   ClearBits(map_.released(), span->start.index, span->pages);
   span->released_pages = 0;
   span->size_class = c;
+  span->SetFreeObjects(0);  // until its central list counts them
   span->state = c == kNoClass ? SpanState::kLarge : SpanState::kSmall;
   if (c == kNoClass) stats_.large += span->length();
   map_.Enter(span);
