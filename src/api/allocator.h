@@ -94,6 +94,8 @@ class Allocator {
   void ResetInChild();
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   enum State : int { kNone, kBooted, kStarted };
 
   // Opens the first heap if that has not been done. False when not even that can be had.

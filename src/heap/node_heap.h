@@ -116,6 +116,8 @@ class NodeHeap {
   void CheckInvariants();
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   static constexpr int kMaxCacheDomains = 64;  // more share
 
   NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra, NodeId node);
