@@ -48,6 +48,8 @@ Kind KindOf(const SpanRecord& span) {
       return Kind::kIdle;
     case NUMAHEAP_SPAN_RELEASED:
       return Kind::kReleased;
+    case NUMAHEAP_SPAN_RESERVED:
+      return Kind::kReserved;
     default:
       return Kind::kUnknown;
   }
@@ -56,10 +58,10 @@ Kind KindOf(const SpanRecord& span) {
 Totals TotalsOf(const HeapRecord& heap) {
   Totals totals;
   for (const SpanRecord& span : heap.spans) {
-    if (span.state == NUMAHEAP_SPAN_RESERVED) continue;
     const Kind kind = KindOf(span);
     const auto i = static_cast<size_t>(kind);
     totals.bytes[i] += span.bytes;
+    if (kind == Kind::kReserved) continue;
     totals.live[i] += span.live_objects * span.object_size;
     totals.committed += span.bytes;
     if (kind < Kind::kLarge) {

@@ -26,7 +26,8 @@ enum class Kind : uint8_t {
   kLarge,
   kIdle,
   kReleased,
-  kUnknown
+  kUnknown,
+  kReserved
 };
 
 struct KindInfo {
@@ -44,7 +45,7 @@ inline constexpr KindInfo kKinds[] = {
     {"up to 16 KiB", 0x43b36b, 0xd9f0e1, 'e'},  {"up to 64 KiB", 0x9bcf3c, 0xebf5d8, 'f'},
     {"up to 256 KiB", 0xecd32b, 0xfbf6d5, 'g'}, {"large", 0xe2703a, 0xf9e2d8, 'L'},
     {"idle", 0xb9c0c9, 0xb9c0c9, '.'},          {"released", 0xebeef1, 0xebeef1, '_'},
-    {"unknown", 0xc01f3a, 0xc01f3a, '?'},
+    {"unknown", 0xc01f3a, 0xc01f3a, '?'},       {"reserved", 0xffffff, 0xffffff, '-'},
 };
 inline constexpr size_t kKindCount = std::size(kKinds);
 
@@ -53,7 +54,7 @@ Kind KindOf(const SpanRecord& span);
 
 // Of a heap.
 struct Totals {
-  uint64_t bytes[kKindCount] = {};  // they add up to what is committed
+  uint64_t bytes[kKindCount] = {};  // they add up to what is reserved
   uint64_t live[kKindCount] = {};   // of the objects in them that are in use or cached
   uint64_t small = 0, live_small = 0, committed = 0, reserved = 0;  // sums of those
 

@@ -18,7 +18,7 @@ constexpr int kPitch = 7, kSide = 6;       // of a cell
 constexpr int kMapWidth = kColumns * kPitch - (kPitch - kSide);
 constexpr int kMapLeft = kMargin + kLabelWidth;
 constexpr int kLegendLeft = kMapLeft + kMapWidth + 32;
-constexpr int kLegendWidth = 268;
+constexpr int kLegendWidth = 272;
 constexpr int kWidth = kLegendLeft + kLegendWidth + kMargin;
 constexpr int kBarHeight = 14;
 constexpr int kLineHeight = 21;
@@ -40,7 +40,7 @@ void Text(int x, int y, std::string_view style, std::string_view text, std::stri
 
 void Rect(double x, double y, double width, double height, uint32_t colour, std::string* out) {
   absl::StrAppendFormat(
-      out, "<rect x=\"%.4g\" y=\"%.4g\" width=\"%.4g\" height=\"%.4g\" fill=\"%s\"/>\n", x, y,
+      out, "<rect x=\"%.5g\" y=\"%.5g\" width=\"%.5g\" height=\"%.5g\" fill=\"%s\"/>\n", x, y,
       width, height, Colour(colour));
 }
 
@@ -48,7 +48,7 @@ void Rect(double x, double y, double width, double height, uint32_t colour, std:
 void DrawBar(const Totals& totals, int y, std::string* out) {
   double x = kMapLeft;
   for (size_t i = 0; i < kKindCount; ++i) {
-    if (totals.bytes[i] == 0) continue;
+    if (totals.bytes[i] == 0 || static_cast<Kind>(i) == Kind::kReserved) continue;
     const double width =
         kMapWidth * static_cast<double>(totals.bytes[i]) / static_cast<double>(totals.committed);
     Rect(x, y, width, kBarHeight, kKinds[i].colour, out);
@@ -71,7 +71,16 @@ class Map {
     if (height > 0) Square(x, y + kSide - height, height, &colours_[kind]);
   }
 
+  // Addresses behind what is committed.
+  void AddReserved(size_t number) {
+    const int x = x_ + static_cast<int>(number % kColumns) * kPitch;
+    const int y = y_ + static_cast<int>(number / kColumns) * kPitch;
+    absl::StrAppendFormat(&reserved_, "M%d.5 %d.5h%dv%dh-%dz", x, y, kSide - 1, kSide - 1,
+                          kSide - 1);
+  }
+
   void Write(std::string* out) const {
+    absl::StrAppend(out, "<path class=\"reserved\" d=\"", reserved_, "\"/>\n");
     for (size_t i = 0; i < kKindCount; ++i) {
       Path(tints_[i], kKinds[i].tint, out);
       Path(colours_[i], kKinds[i].colour, out);
@@ -89,16 +98,21 @@ class Map {
   }
 
   const int x_, y_;
-  std::string colours_[kKindCount], tints_[kKindCount];
+  std::string colours_[kKindCount], tints_[kKindCount], reserved_;
 };
 
 void DrawLegend(const Totals& totals, const HeapPicture& picture, int y, std::string* out) {
   for (size_t i = 0; i < kKindCount; ++i) {
     if (static_cast<Kind>(i) == Kind::kUnknown && totals.bytes[i] == 0) continue;
     const std::string_view style = totals.bytes[i] == 0 ? "none" : "row";
-    Rect(kLegendLeft, y - 10, 12, 12, kKinds[i].colour, out);
+    if (static_cast<Kind>(i) == Kind::kReserved) {
+      absl::StrAppendFormat(out, "<path class=\"reserved\" d=\"M%d.5 %d.5h11v11h-11z\"/>\n",
+                            kLegendLeft, y - 10);
+    } else {
+      Rect(kLegendLeft, y - 10, 12, 12, kKinds[i].colour, out);
+    }
     Text(kLegendLeft + 20, y, style, kKinds[i].label, out);
-    Text(kLegendLeft + 194, y, absl::StrCat(std::string(style), " right"),
+    Text(kLegendLeft + 184, y, absl::StrCat(std::string(style), " right"),
          totals.bytes[i] == 0 ? "–" : BytesText(totals.bytes[i]), out);
     if (static_cast<Kind>(i) < Kind::kLarge && totals.bytes[i] > 0) {
       Text(kLegendLeft + kLegendWidth, y, "row right",
@@ -127,15 +141,19 @@ int DrawHeap(const HeapRecord& heap, int y, std::string* out) {
   Map map(kMapLeft, top);
   const size_t rows = (picture.cells.size() + kColumns - 1) / kColumns;
   for (size_t i = 0; i < picture.cells.size(); ++i) map.Add(i, picture.cells[i]);
+  if (totals.Of(Kind::kReserved) > 0) {
+    // The rest of the last row, and one more to say that the range goes on.
+    for (size_t i = picture.cells.size(); i < (rows + 1) * kColumns; ++i) map.AddReserved(i);
+  }
   map.Write(out);
   // Where in the range some of the rows begin.
-  const size_t step = rows <= 6 ? 1 : rows <= 12 ? 2 : rows <= 24 ? 4 : 8;
+  const size_t step = rows <= 16 ? 2 : rows <= 24 ? 4 : 8;
   for (size_t row = 0; row < rows; row += step) {
     Text(kMapLeft - 10, top + static_cast<int>(row) * kPitch + 8, "address right",
          BytesText(row * kColumns * picture.cell_bytes), out);
   }
   DrawLegend(totals, picture, y + 11, out);
-  return std::max(top + static_cast<int>(rows) * kPitch, y + kLegendHeight) + 28;
+  return std::max(top + static_cast<int>(rows + 1) * kPitch, y + kLegendHeight) + 28;
 }
 
 }  // namespace
@@ -160,6 +178,7 @@ std::string DrawAsSvg(const std::vector<HeapRecord>& heaps, std::string_view tit
       ".address { font-size: 11px; fill: #76818e }\n"
       ".note { font-size: 11px; fill: #76818e }\n"
       ".right { text-anchor: end }\n"
+      ".reserved { fill: none; stroke: #dde1e6 }\n"
       "</style>\n",
       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n", body, "</svg>\n");
 }

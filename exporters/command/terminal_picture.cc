@@ -70,7 +70,11 @@ void DrawHeap(const HeapRecord& heap, const TerminalStyle& style, std::string* o
     absl::StrAppendFormat(out, "%10s ", BytesText(row * picture.cell_bytes));
     const size_t end = std::min(picture.cells.size(), row + width);
     for (size_t i = row; i < end; ++i) out->append(painter.Of(picture.cells[i]));
-    absl::StrAppend(out, painter.Reset(), "\n");
+    out->append(painter.Reset());
+    // The range goes on.
+    const bool more = totals.Of(Kind::kReserved) > 0;
+    if (more) out->append(row + width - end, kKinds[static_cast<size_t>(Kind::kReserved)].letter);
+    out->append("\n");
   }
   absl::StrAppend(out, std::string(kLabelWidth, ' '), "one cell: ", BytesText(picture.cell_bytes),
                   "; from ", absl::Hex(picture.start), "\n");
@@ -91,7 +95,9 @@ std::string Legend(const std::vector<HeapRecord>& heaps, const TerminalStyle& st
   for (size_t i = 0; i < kKindCount; ++i) {
     if (sum.bytes[i] == 0) continue;
     const auto kind = static_cast<Kind>(i);
-    absl::StrAppend(&text, "  ", painter.Of({kind, 1}), painter.Reset(),
+    const std::string cell = kind == Kind::kReserved ? std::string(1, kKinds[i].letter)
+                                                     : painter.Of({kind, 1}) + painter.Reset();
+    absl::StrAppend(&text, "  ", cell,
                     absl::StrFormat(" %-15s %10s", kKinds[i].label, BytesText(sum.bytes[i])));
     if (kind < Kind::kLarge) {
       absl::StrAppendFormat(

@@ -105,6 +105,7 @@ TEST_F(HeapPictureTest, TotalsAddUp) {
   EXPECT_EQ(totals.Of(Kind::kLarge), 16 * kPage);
   EXPECT_EQ(totals.Of(Kind::kIdle), 28 * kPage);
   EXPECT_EQ(totals.Of(Kind::kReleased), 20 * kPage);
+  EXPECT_EQ(totals.Of(Kind::kReserved), 1000 * kPage);
   EXPECT_EQ(totals.in_use() + totals.Of(Kind::kIdle) + totals.Of(Kind::kReleased),
             totals.committed);
   EXPECT_EQ(TotalsText(totals),
@@ -129,7 +130,8 @@ TEST_F(HeapPictureTest, OfAnEmptyHeap) {
   AddState(1'000, NUMAHEAP_SPAN_RESERVED);
   EXPECT_TRUE(PictureOf(heap_, 100).cells.empty());
   EXPECT_EQ(DrawOnTerminal({heap_}, {}),
-            "node 1: in use 0 B, idle 0 B, released 0 B; committed 0 B of 7.8 MiB\n");
+            "node 1: in use 0 B, idle 0 B, released 0 B; committed 0 B of 7.8 MiB\n"
+            "  - reserved           7.8 MiB\n");
   EXPECT_THAT(DrawAsSvg({heap_}, "x"), HasSubstr("</svg>"));
   EXPECT_THAT(DrawAsSvg({}, "x"), HasSubstr("</svg>"));
 }
@@ -153,6 +155,7 @@ TEST_F(HeapPictureTest, AsLetters) {
   L large              128 KiB
   . idle               224 KiB
   _ released           160 KiB
+  - reserved           7.8 MiB
 )");
 }
 
