@@ -144,6 +144,7 @@ class Allocator {
   // `online`: the CPUs that are.
   void FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node_snapshot_t* out);
   void FillPairs(const numaheap_snapshot_t& snapshot);
+  void FillClasses(const numaheap_snapshot_t& snapshot);
   // What CPUs of the node of `from` have freed of `home`.
   uint64_t FreedBytes(NodeHeap& from, NodeHeap& home);
 

@@ -67,7 +67,7 @@ NUMAHEAP_API size_t numaheap_release_memory(void);
 
 /* ---- Snapshot ------------------------------------------------------------------------------- */
 
-#define NUMAHEAP_SNAPSHOT_VERSION 1
+#define NUMAHEAP_SNAPSHOT_VERSION 2
 
 /* One heap. All sizes in bytes, all counts since start. In every snapshot
  * in_use_bytes + idle_bytes + released_bytes == committed_bytes, exactly. */
@@ -98,7 +98,17 @@ typedef struct numaheap_node_snapshot_t {
   uint64_t audited_home_pages;
   uint64_t audited_away_pages;
   uint64_t healed_pages;
+  uint64_t large_objects; /* those of large_bytes */
 } numaheap_node_snapshot_t;
+
+/* One size class of a heap: what its small spans hold. The classes' live bytes are a part of
+ * in_use_bytes - large_bytes; the rest is free within spans, or left over at their ends. */
+typedef struct numaheap_class_snapshot_t {
+  uint64_t object_size; /* bytes; 0 where there is no such class */
+  uint64_t spans;
+  uint64_t live_objects; /* in use by the program, or cached */
+  uint64_t live_bytes;
+} numaheap_class_snapshot_t;
 
 enum { NUMAHEAP_CACHE_BOOT = 0, NUMAHEAP_CACHE_RSEQ = 1, NUMAHEAP_CACHE_LOCKED = 2 };
 enum {
@@ -124,10 +134,15 @@ typedef struct numaheap_snapshot_t {
   /* in: null, or likewise: the allocations that wanted nodes[i] and got memory of nodes[j]. */
   uint64_t* spills;
   char metrics_address[64]; /* out: host:port that serves /metrics, "" if none does */
+  /* in: null, or the caller's array of node_capacity * class_capacity entries. Of nodes[i],
+   * [i * class_capacity + c] gets size class c; class 0 is none. */
+  numaheap_class_snapshot_t* classes;
+  uint32_t class_capacity; /* in */
+  uint32_t class_count;    /* out: size classes and class 0; with less capacity some are left out */
 } numaheap_snapshot_t;
 
-/* Fills *snapshot. Allocates nothing; takes each heap's lock for a moment. Returns 0, or EINVAL for
- * an unknown version. */
+/* Fills *snapshot. Allocates nothing; takes each heap's locks for a moment. Returns 0, or EINVAL
+ * for an unknown version. */
 NUMAHEAP_API int numaheap_snapshot(numaheap_snapshot_t* snapshot);
 
 /* ---- Walk ----------------------------------------------------------------------------------- */

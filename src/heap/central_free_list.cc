@@ -69,6 +69,7 @@ int CentralFreeList::Populate(void** out, int n) {
   span->SetFreeObjects(info.span_objects);
   LockHolder holder(lock_);
   nonempty_.Insert(span);
+  ++spans_;
   free_objects_ += info.span_objects;
   // Of this span, whatever else is here by now: a span goes back when its last block comes in, so
   // one must never lie here whole.
@@ -132,6 +133,7 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         span->SetFreeObjects(span->free_objects + static_cast<size_t>(run.count));
         if (span->free_objects < info.span_objects) continue;
         nonempty_.Remove(span);
+        --spans_;
         free_objects_ -= info.span_objects;
         bits[empties] = span->free_bits;
         span->free_bits = nullptr;
@@ -163,6 +165,11 @@ size_t CentralFreeList::free_objects() {
   return free_objects_;
 }
 
+ClassStats CentralFreeList::stats() {
+  LockHolder holder(lock_);
+  return {spans_, spans_ * kSizeMap[class_].span_objects - free_objects_};
+}
+
 void CentralFreeList::CheckInvariants() {
   LockHolder holder(lock_);
   CHECK(nonempty_.IsValid());
@@ -175,6 +182,7 @@ void CentralFreeList::CheckInvariants() {
     free_objects += span.free_objects;
   });
   CHECK(free_objects == free_objects_);
+  CHECK(nonempty_.size() <= spans_);
 }
 
 }  // namespace numaheap

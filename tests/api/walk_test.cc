@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include <algorithm>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -188,6 +190,57 @@ TEST(WalkTest, CountsLiveObjects) {
     }
   }
   EXPECT_EQ(live - live_after, small - small_after);
+}
+
+// What the snapshot has of each size class is what the spans add up to.
+TEST(WalkTest, AddsUpToTheClassesOfTheSnapshot) {
+  static Blocks blocks;
+  blocks.FreeMost();
+  static numaheap_class_snapshot_t classes[8 * 256];
+  numaheap_node_snapshot_t nodes[8];
+  numaheap_snapshot_t snapshot = {};
+  snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
+  snapshot.node_capacity = 8;
+  snapshot.nodes = nodes;
+  snapshot.class_capacity = 256;
+  snapshot.classes = classes;
+  ASSERT_EQ(numaheap_snapshot(&snapshot), 0);
+  ASSERT_LE(snapshot.node_count, 8u);
+  ASSERT_LE(snapshot.class_count, 256u);
+  EXPECT_EQ(classes[0].object_size, 0u);
+  for (uint32_t i = 0; i < snapshot.node_count; ++i) {
+    static numaheap_class_snapshot_t sums[256];
+    std::fill(std::begin(sums), std::end(sums), numaheap_class_snapshot_t());
+    uint64_t large = 0;
+    Walk(nodes[i].node, [&large](const numaheap_span_t& span) {
+      large += span.state == NUMAHEAP_SPAN_LARGE;
+      if (span.state != NUMAHEAP_SPAN_SMALL) return 0;
+      numaheap_class_snapshot_t& sum = sums[span.size_class];
+      sum.object_size = span.object_size;
+      ++sum.spans;
+      sum.live_objects += span.live_objects;
+      sum.live_bytes += span.live_objects * span.object_size;
+      return 0;
+    });
+    EXPECT_EQ(large, nodes[i].large_objects);
+    uint64_t live = 0;
+    for (uint32_t c = 1; c < snapshot.class_count; ++c) {
+      const numaheap_class_snapshot_t& has = classes[i * 256 + c];
+      EXPECT_EQ(has.spans, sums[c].spans) << c;
+      EXPECT_EQ(has.live_objects, sums[c].live_objects) << c;
+      EXPECT_EQ(has.live_bytes, sums[c].live_bytes) << c;
+      EXPECT_GT(has.object_size, classes[i * 256 + c - 1].object_size);
+      live += has.live_bytes;
+    }
+    EXPECT_LE(live, nodes[i].in_use_bytes - nodes[i].large_bytes);
+    EXPECT_GT(live, 0u);
+  }
+  // With less room some are left out, and nothing is written behind it.
+  const numaheap_class_snapshot_t untouched = classes[8];
+  snapshot.class_capacity = 8;
+  snapshot.node_capacity = 1;
+  ASSERT_EQ(numaheap_snapshot(&snapshot), 0);
+  EXPECT_EQ(memcmp(&classes[8], &untouched, sizeof untouched), 0);
 }
 
 TEST(WalkTest, ShowsEveryObjectWhereItIs) {
