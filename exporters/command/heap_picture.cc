@@ -120,7 +120,7 @@ std::string BytesText(uint64_t bytes) {
     value /= 1024;
     ++unit;
   }
-  return absl::StrFormat(unit > 0 && value < 100 ? "%.1f %s" : "%.0f %s", value, kUnits[unit]);
+  return absl::StrFormat("%.*f %s", unit > 0 && value < 100 ? 1 : 0, value, kUnits[unit]);
 }
 
 std::string TotalsText(const Totals& totals) {

@@ -106,7 +106,6 @@ class HeapReader {
         *page = at;
         return absl::OkStatus();
       }
-      heap_.read_again += attempt == 1;
       heap_.spans.resize(stretch_begin_);
     }
   }

@@ -34,7 +34,6 @@ struct HeapRecord {
   uint64_t reserved_bytes = 0;
   std::vector<SpanRecord> spans;  // by address, without a gap; the reserved rest is the last
   std::vector<FreeRun> runs;      // by address: all of the spans that are partly released
-  uint64_t read_again = 0;        // stretches that did not fit together the first time
 };
 
 // By rising node, the interleaved heap first. `inspection` has been checked.

@@ -100,6 +100,9 @@ absl::StatusOr<Process> Process::Open(pid_t pid) {
   struct stat ignored;
   if (stat(PathOf(pid, "").c_str(), &ignored) != 0) return process.Explain(ESRCH);
   process.name_ = FirstLine(PathOf(pid, "comm"));
+  // A process calls itself what it likes; terminals and SVG files are to show it.
+  std::replace_if(
+      process.name_.begin(), process.name_.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   process.executable_ = LinkTarget(PathOf(pid, "exe"));
   errno = 0;
   std::ifstream maps(PathOf(pid, "maps"));

@@ -147,7 +147,6 @@ TEST(HeapReaderTest, FindsWhatIsThere) {
   const auto heaps = made.Read();
   ASSERT_EQ(heaps.size(), 1u);
   EXPECT_EQ(heaps[0].node, 3);
-  EXPECT_EQ(heaps[0].read_again, 0u);
   ExpectWhole(heaps[0]);
   const auto& spans = heaps[0].spans;
   ASSERT_EQ(spans.size(), 7u);
@@ -203,7 +202,6 @@ TEST(HeapReaderTest, WhatMakesNoSenseIsUnknown) {
     ASSERT_EQ(heaps[0].spans.size(), 4u);
     EXPECT_EQ(heaps[0].spans[1].state, kSpanUnknown);
     EXPECT_EQ(heaps[0].spans[1].bytes, 7u * kPageBytes);
-    EXPECT_EQ(heaps[0].read_again, 1u);
   }
 }
 

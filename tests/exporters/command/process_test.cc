@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,6 +58,14 @@ TEST(ProcessTest, ReadsItself) {
   EXPECT_GT(std::count_if(mappings.begin(), mappings.end(),
                           [own](const Mapping& other) { return other.IsOfSameFile(*own); }),
             1);
+}
+
+TEST(ProcessTest, NamesAreHarmless) {
+  char before[16];
+  ASSERT_EQ(prctl(PR_GET_NAME, before), 0);
+  ASSERT_EQ(prctl(PR_SET_NAME, "a\033[2J\xff<b>"), 0);
+  EXPECT_THAT(Process::Open(getpid())->Title(), HasSubstr("(a?[2J?<b>)"));
+  prctl(PR_SET_NAME, before);
 }
 
 TEST(ProcessTest, AFileThatWasReplacedIsNotOpened) {
