@@ -42,6 +42,10 @@ inline std::string Row(const PairMetric& row) {
   return Row(row.metric, Code(row.from) + ", " + Code(row.to));
 }
 
+inline std::string Row(const ClassMetric& row) {
+  return Row(row.metric, Code(kNodeLabel) + ", " + Code(kClassLabel));
+}
+
 inline std::string Row(const ProcessMetric& row) {
   std::string labels;
   for (const ProcessLabel& label : row.labels) {
@@ -65,6 +69,7 @@ inline std::string MetricDocs() {
       "|---|---|---|---|---|\n";
   for (const NodeMetric& row : kNodeMetrics) text += docs_internal::Row(row);
   for (const PairMetric& row : kPairMetrics) text += docs_internal::Row(row);
+  for (const ClassMetric& row : kClassMetrics) text += docs_internal::Row(row);
   for (const ProcessMetric& row : kProcessMetrics) text += docs_internal::Row(row);
   return text;
 }

@@ -69,6 +69,9 @@ inline constexpr NodeMetric kNodeMetrics[] = {
       "Objects with pages of their own, a part of the pages in use."},
      "",
      {{Field<&NodeSnapshot::large_bytes>}}},
+    {{"numaheap_large_objects", MetricKind::kGauge, "objects", "Those of numaheap_large_bytes."},
+     "",
+     {{Field<&NodeSnapshot::large_objects>}}},
     {{"numaheap_metadata_bytes", MetricKind::kGauge, "bytes",
       "Committed for the heap's own records, outside numaheap_committed_bytes."},
      "",
@@ -140,6 +143,26 @@ inline constexpr PairMetric kPairMetrics[] = {
      kNodeLabel,
      "got_node",
      &numaheap_snapshot_t::spills},
+};
+
+// A metric with a sample for each size class of each heap that has spans of it.
+struct ClassMetric {
+  Metric metric;
+  uint64_t numaheap_class_snapshot_t::*value;
+};
+
+inline constexpr std::string_view kClassLabel = "object_size";  // bytes
+
+inline constexpr ClassMetric kClassMetrics[] = {
+    {{"numaheap_class_live_objects", MetricKind::kGauge, "objects",
+      "Objects of a size class that are in use or cached."},
+     &numaheap_class_snapshot_t::live_objects},
+    {{"numaheap_class_live_bytes", MetricKind::kGauge, "bytes",
+      "Their usable sizes, a part of the pages in use."},
+     &numaheap_class_snapshot_t::live_bytes},
+    {{"numaheap_class_spans", MetricKind::kGauge, "spans",
+      "Runs of pages cut into objects of that size."},
+     &numaheap_class_snapshot_t::spans},
 };
 
 // What a metric of the whole process is read from.

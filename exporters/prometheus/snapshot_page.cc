@@ -2,6 +2,7 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "exporters/prometheus/metric_table.h"
@@ -15,11 +16,15 @@ using prometheus::MetricFamily;
 // Linux has at most 1024 nodes (CONFIG_NODES_SHIFT 10); the interleaved heap comes on top.
 constexpr uint32_t kMaxHeaps = 1025;
 
+// Size classes are numbered by a byte.
+constexpr uint32_t kMaxClasses = 256;
+
 // A snapshot and the arrays behind it.
 struct Taken {
   numaheap_snapshot_t snapshot = {};
   std::vector<numaheap_node_snapshot_t> nodes;
   std::vector<uint64_t> pairs[std::size(kPairMetrics)];  // nodes.size() squared each
+  std::vector<numaheap_class_snapshot_t> classes;        // nodes.size() * kMaxClasses
 };
 
 // The number of heaps may grow between two calls, while the library's constructor opens the nodes,
@@ -37,6 +42,9 @@ bool Take(const numaheap_exporter_host& host, Taken* taken) {
       taken->pairs[i].resize(capacity * capacity);
       snapshot.*kPairMetrics[i].values = taken->pairs[i].data();
     }
+    taken->classes.assign(capacity * kMaxClasses, {});
+    snapshot.classes = taken->classes.data();
+    snapshot.class_capacity = kMaxClasses;
     if (host.snapshot(&snapshot) != 0 || snapshot.node_count > kMaxHeaps) return false;
   } while (snapshot.node_count > taken->nodes.size());
   taken->nodes.resize(snapshot.node_count);
@@ -93,6 +101,21 @@ MetricFamily FamilyOf(const PairMetric& row, const Taken& taken) {
   return family;
 }
 
+MetricFamily FamilyOf(const ClassMetric& row, const Taken& taken) {
+  MetricFamily family = FamilyOf(row.metric);
+  const uint32_t count = std::min(taken.snapshot.class_count, kMaxClasses);
+  for (size_t i = 0; i < taken.nodes.size(); ++i) {
+    for (uint32_t c = 0; c < count; ++c) {
+      const numaheap_class_snapshot_t& sample = taken.classes[i * kMaxClasses + c];
+      if (sample.spans == 0) continue;
+      AddSample({{std::string(kNodeLabel), NodeName(taken.nodes[i])},
+                 {std::string(kClassLabel), std::to_string(sample.object_size)}},
+                sample.*row.value, &family);
+    }
+  }
+  return family;
+}
+
 MetricFamily FamilyOf(const ProcessMetric& row, const ProcessState& state) {
   MetricFamily family = FamilyOf(row.metric);
   std::vector<ClientMetric::Label> labels;
@@ -115,9 +138,11 @@ std::vector<MetricFamily> SnapshotPage::Collect() const {
   const ProcessState state{taken.snapshot, host_.version(),
                            failures_.load(std::memory_order_relaxed)};
   std::vector<MetricFamily> families;
-  families.reserve(std::size(kNodeMetrics) + std::size(kPairMetrics) + std::size(kProcessMetrics));
+  families.reserve(std::size(kNodeMetrics) + std::size(kPairMetrics) + std::size(kClassMetrics) +
+                   std::size(kProcessMetrics));
   for (const NodeMetric& row : kNodeMetrics) families.push_back(FamilyOf(row, taken.nodes));
   for (const PairMetric& row : kPairMetrics) families.push_back(FamilyOf(row, taken));
+  for (const ClassMetric& row : kClassMetrics) families.push_back(FamilyOf(row, taken));
   for (const ProcessMetric& row : kProcessMetrics) families.push_back(FamilyOf(row, state));
   return families;
 }

@@ -73,6 +73,8 @@ class Allocator {
   void ForEachNodeSnapshot(Visit visit);
   numaheap_node_snapshot_t SumOfNodes();
 
+  int Walk(NodeId node, int (*visit)(const numaheap_span_t* span, void* argument), void* argument);
+
   // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
   // `drain_unused` empties caches that have rested since the last such round, releases what has
   // been idle since `cutoff_ms`, and audits where pages lie.
@@ -92,6 +94,8 @@ class Allocator {
   void ResetInChild();
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   enum State : int { kNone, kBooted, kStarted };
 
   // Opens the first heap if that has not been done. False when not even that can be had.
@@ -140,6 +144,7 @@ class Allocator {
   // `online`: the CPUs that are.
   void FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node_snapshot_t* out);
   void FillPairs(const numaheap_snapshot_t& snapshot);
+  void FillClasses(const numaheap_snapshot_t& snapshot);
   // What CPUs of the node of `from` have freed of `home`.
   uint64_t FreedBytes(NodeHeap& from, NodeHeap& home);
 

@@ -49,6 +49,11 @@ int numaheap_snapshot(numaheap_snapshot_t* snapshot) {
   return allocator.TakeSnapshot(snapshot);
 }
 
+int numaheap_walk(int node, int (*visit)(const numaheap_span_t* span, void* argument),
+                  void* argument) {
+  return node < -1 ? ENOENT : allocator.Walk({node}, visit, argument);
+}
+
 const char* numaheap_version(void) {
   return NUMAHEAP_VERSION;
 }

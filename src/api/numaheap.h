@@ -67,7 +67,7 @@ NUMAHEAP_API size_t numaheap_release_memory(void);
 
 /* ---- Snapshot ------------------------------------------------------------------------------- */
 
-#define NUMAHEAP_SNAPSHOT_VERSION 1
+#define NUMAHEAP_SNAPSHOT_VERSION 2
 
 /* One heap. All sizes in bytes, all counts since start. In every snapshot
  * in_use_bytes + idle_bytes + released_bytes == committed_bytes, exactly. */
@@ -98,7 +98,17 @@ typedef struct numaheap_node_snapshot_t {
   uint64_t audited_home_pages;
   uint64_t audited_away_pages;
   uint64_t healed_pages;
+  uint64_t large_objects; /* those of large_bytes */
 } numaheap_node_snapshot_t;
+
+/* One size class of a heap: what its small spans hold. The classes' live bytes are a part of
+ * in_use_bytes - large_bytes; the rest is free within spans, or left over at their ends. */
+typedef struct numaheap_class_snapshot_t {
+  uint64_t object_size; /* bytes; 0 where there is no such class */
+  uint64_t spans;
+  uint64_t live_objects; /* in use by the program, or cached */
+  uint64_t live_bytes;
+} numaheap_class_snapshot_t;
 
 enum { NUMAHEAP_CACHE_BOOT = 0, NUMAHEAP_CACHE_RSEQ = 1, NUMAHEAP_CACHE_LOCKED = 2 };
 enum {
@@ -124,11 +134,54 @@ typedef struct numaheap_snapshot_t {
   /* in: null, or likewise: the allocations that wanted nodes[i] and got memory of nodes[j]. */
   uint64_t* spills;
   char metrics_address[64]; /* out: host:port that serves /metrics, "" if none does */
+  /* in: null, or the caller's array of node_capacity * class_capacity entries. Of nodes[i],
+   * [i * class_capacity + c] gets size class c; class 0 is none. */
+  numaheap_class_snapshot_t* classes;
+  uint32_t class_capacity; /* in */
+  uint32_t class_count;    /* out: size classes and class 0; with less capacity some are left out */
 } numaheap_snapshot_t;
 
-/* Fills *snapshot. Allocates nothing; takes each heap's lock for a moment. Returns 0, or EINVAL for
- * an unknown version. */
+/* Fills *snapshot. Allocates nothing; takes each heap's locks for a moment. Returns 0, or EINVAL
+ * for an unknown version. */
 NUMAHEAP_API int numaheap_snapshot(numaheap_snapshot_t* snapshot);
+
+/* ---- Walk ----------------------------------------------------------------------------------- */
+
+enum {
+  NUMAHEAP_SPAN_SMALL = 1,           /* cut into objects of one size class */
+  NUMAHEAP_SPAN_LARGE = 2,           /* one object */
+  NUMAHEAP_SPAN_IDLE = 3,            /* free, all of it backed by memory */
+  NUMAHEAP_SPAN_PARTLY_RELEASED = 4, /* free, some of it without memory */
+  NUMAHEAP_SPAN_RELEASED = 5,        /* free, without memory */
+  NUMAHEAP_SPAN_RESERVED = 6         /* addresses behind all others, never used yet */
+};
+
+/* A run of pages of a heap. */
+typedef struct numaheap_span_t {
+  void* start;
+  size_t bytes;
+  size_t released_bytes; /* free: the part of it without memory */
+  size_t object_size;    /* small, large: usable bytes of an object; else 0 */
+  uint32_t state;        /* NUMAHEAP_SPAN_… */
+  uint32_t size_class;   /* small: 1 and up; else 0 */
+  uint32_t objects;      /* small: how many it has room for; large: 1; else 0 */
+  uint32_t live_objects; /* of those: in use by the program, or freed into a cache (CPU, transfer,
+                          * on the way home from another node) and not yet back in the span */
+} numaheap_span_t;
+
+/* Calls visit(span, argument) for the spans of the heap of kernel node `node` (-1: the interleaved
+ * heap), by rising address; *span is the caller's until visit returns. Together they are the heap's
+ * reserved range, each page once; a heap at rest has the sums of its snapshot.
+ *
+ * Other threads go on meanwhile: the heap's lock is held for 64 spans at a time and never while
+ * visit runs, which may allocate and free. So of a heap in motion each span is right for its own
+ * moment; a free one that grows meanwhile may come in pieces, and one that is made across the place
+ * where the walk stands is shown from there on.
+ *
+ * Stops when visit returns anything but 0, and returns that. Else 0, or ENOENT when there is no
+ * such heap. */
+NUMAHEAP_API int numaheap_walk(int node, int (*visit)(const numaheap_span_t* span, void* argument),
+                               void* argument);
 
 /* The library's version, "0.1.0". */
 NUMAHEAP_API const char* numaheap_version(void);

@@ -44,6 +44,27 @@ void Allocator::FillNode(NodeHeap& heap, const IdListFile& online, numaheap_node
   out->audited_home_pages = heap.audit().home_pages();
   out->audited_away_pages = heap.audit().away_pages();
   out->healed_pages = heap.audit().healed_pages();
+  out->large_objects = pages.large_spans;
+}
+
+void Allocator::FillClasses(const numaheap_snapshot_t& snapshot) {
+  if (snapshot.classes == nullptr) return;
+  const uint32_t nodes = std::min(snapshot.node_count, snapshot.node_capacity);
+  const uint32_t classes = std::min(snapshot.class_count, snapshot.class_capacity);
+  for (uint32_t i = 0; i < nodes; ++i) {
+    NodeHeap& heap = *heaps_.heap({snapshot.nodes[i].node});
+    numaheap_class_snapshot_t* row = snapshot.classes + size_t{i} * snapshot.class_capacity;
+    for (uint32_t c = 0; c < classes; ++c) {
+      row[c] = {};
+      if (c == kNoClass.value) continue;
+      const SizeClass size_class{static_cast<uint8_t>(c)};
+      const ClassStats stats = heap.class_stats(size_class);
+      row[c].object_size = kSizeMap[size_class].size;
+      row[c].spans = stats.spans;
+      row[c].live_objects = stats.live_objects;
+      row[c].live_bytes = stats.live_objects * row[c].object_size;
+    }
+  }
 }
 
 uint64_t Allocator::FreedBytes(NodeHeap& from, NodeHeap& home) {
@@ -81,7 +102,9 @@ int Allocator::TakeSnapshot(numaheap_snapshot_t* snapshot) {
     }
     ++snapshot->node_count;
   });
+  snapshot->class_count = kSizeClasses;
   FillPairs(*snapshot);
+  FillClasses(*snapshot);
   snapshot->cache_mode = !started()           ? NUMAHEAP_CACHE_BOOT
                          : cache_.uses_rseq() ? NUMAHEAP_CACHE_RSEQ
                                               : NUMAHEAP_CACHE_LOCKED;

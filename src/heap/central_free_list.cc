@@ -37,7 +37,7 @@ int CentralFreeList::RemoveFrom(Span* span, void** end, int n) {
     }
     *word = bits;
   }
-  span->free_objects = static_cast<uint16_t>(span->free_objects - here);
+  span->SetFreeObjects(span->free_objects - static_cast<size_t>(here));
   if (span->free_objects == 0) nonempty_.Remove(span);
   free_objects_ -= static_cast<size_t>(here);
   return here;
@@ -72,9 +72,10 @@ int CentralFreeList::Populate(void** out, int n) {
   }
   std::memset(span->free_bits, 0, BitmapBytes(info.span_objects));
   SetBits(span->free_bits, 0, info.span_objects);
-  span->free_objects = info.span_objects;
+  span->SetFreeObjects(info.span_objects);
   LockHolder holder(lock_);
   nonempty_.Insert(span);
+  ++spans_;
   free_objects_ += info.span_objects;
   // Of this span, whatever else is here by now: a span goes back when its last block comes in, so
   // one must never lie here whole.
@@ -135,9 +136,10 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
         span = run.span;
         SetBits(span->free_bits, run.first, static_cast<size_t>(run.count));
         if (span->free_objects == 0) nonempty_.Insert(span);
-        span->free_objects = static_cast<uint16_t>(span->free_objects + run.count);
+        span->SetFreeObjects(span->free_objects + static_cast<size_t>(run.count));
         if (span->free_objects < info.span_objects) continue;
         nonempty_.Remove(span);
+        --spans_;
         free_objects_ -= info.span_objects;
         bits[empties] = span->free_bits;
         span->free_bits = nullptr;
@@ -167,6 +169,11 @@ size_t CentralFreeList::free_objects() {
   return free_objects_;
 }
 
+ClassStats CentralFreeList::stats() {
+  LockHolder holder(lock_);
+  return {spans_, spans_ * kSizeMap[class_].span_objects - free_objects_};
+}
+
 void CentralFreeList::CheckInvariants() {
   LockHolder holder(lock_);
   CHECK(nonempty_.IsValid());
@@ -179,6 +186,7 @@ void CentralFreeList::CheckInvariants() {
     free_objects += span.free_objects;
   });
   CHECK(free_objects == free_objects_);
+  CHECK(nonempty_.size() <= spans_);
 }
 
 }  // namespace numaheap

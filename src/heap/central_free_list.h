@@ -15,6 +15,12 @@
 
 namespace numaheap {
 
+// One moment of a class of one heap.
+struct ClassStats {
+  size_t spans = 0;
+  size_t live_objects = 0;  // of their blocks, those that are not in the central list
+};
+
 class CentralFreeList {
  public:
   CentralFreeList(PageHeap& pages, MetadataArena& arena, NodeId node, SizeClass c)
@@ -35,6 +41,7 @@ class CentralFreeList {
   // Whether a block of this class lies here; `span` is the one that covers it.
   bool IsFree(const Span* span, const void* block);
   size_t free_objects();
+  ClassStats stats();
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   void CheckInvariants();
 
@@ -66,6 +73,7 @@ class CentralFreeList {
   Lock lock_{LockRank::kCentralFreeList};
   OrderedTree<Span, &Span::tree_link, ByAddress> nonempty_ ABSL_GUARDED_BY(lock_);
   size_t free_objects_ ABSL_GUARDED_BY(lock_) = 0;
+  size_t spans_ ABSL_GUARDED_BY(lock_) = 0;  // of this class, with free blocks or without
 };
 
 }  // namespace numaheap

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "src/heap/span_walk.h"
+
 namespace numaheap {
 namespace {
 
@@ -245,6 +247,37 @@ void NodeHeap::UnlockRankAfterFork(LockRank rank) {
 void NodeHeap::CheckInvariants() {
   pages_.CheckInvariants();
   for (int c = 1; c < kSizeClasses; ++c) central_[c].CheckInvariants();
+}
+
+void NodeHeap::CheckStatsAtRest() {
+  ClassStats classes[kSizeClasses];
+  PageHeapStats sum;
+  SpanWalk walk(pages_);
+  while (const SpanView* view = walk.Next()) {
+    sum.committed += view->length;
+    if (view->state == SpanState::kFree) {
+      sum.released += view->released;
+      sum.idle += view->length - view->released;
+      continue;
+    }
+    sum.in_use += view->length;
+    if (view->state == SpanState::kLarge) {
+      sum.large += view->length;
+      ++sum.large_spans;
+    } else {
+      ++classes[view->size_class.value].spans;
+      classes[view->size_class.value].live_objects += view->live_objects;
+    }
+  }
+  const PageHeapStats stats = pages_.stats();
+  CHECK(sum.committed == stats.committed && sum.in_use == stats.in_use);
+  CHECK(sum.idle == stats.idle && sum.released == stats.released);
+  CHECK(sum.large == stats.large && sum.large_spans == stats.large_spans);
+  for (int c = 1; c < kSizeClasses; ++c) {
+    const ClassStats counted = central_[c].stats();
+    CHECK(classes[c].spans == counted.spans);
+    CHECK(classes[c].live_objects == counted.live_objects);
+  }
 }
 
 }  // namespace numaheap

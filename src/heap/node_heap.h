@@ -107,6 +107,7 @@ class NodeHeap {
 
   size_t TransferCachedBytes();
   PageHeapStats page_stats() { return pages_.stats(); }
+  ClassStats class_stats(SizeClass c) { return central(c).stats(); }
   size_t remote_waiting() const { return remote_.waiting(); }
   size_t metadata_bytes();
   PageHeap& pages() { return pages_; }
@@ -118,8 +119,13 @@ class NodeHeap {
   void UnlockRankAfterFork(LockRank rank) ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
   void CheckInvariants();
+  // That the heap's statistics are what its spans add up to. Only while nobody uses it: a span on
+  // its way from one list to another is in neither count.
+  void CheckStatsAtRest();
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   static constexpr int kMaxCacheDomains = 64;  // more share
 
   NodeHeap(Kernel& kernel, char* areas, size_t bytes, size_t arena_extra, NodeId node);

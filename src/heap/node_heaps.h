@@ -79,6 +79,8 @@ class NodeHeaps {
   }
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   bool ResizeTable(int limit);
   NodeHeap* OpenRange(int range, NodeId node);
   NodeHeap* Next(NodeId from, int n) const;

@@ -160,8 +160,12 @@ void PageHeap::BeginUse(Span* span, SizeClass c) {
   ClearBits(map_.released(), span->start.index, span->pages);
   span->released_pages = 0;
   span->size_class = c;
+  span->SetFreeObjects(0);  // until its central list counts them
   span->state = c == kNoClass ? SpanState::kLarge : SpanState::kSmall;
-  if (c == kNoClass) stats_.large += span->length();
+  if (c == kNoClass) {
+    stats_.large += span->length();
+    ++stats_.large_spans;
+  }
   map_.Enter(span);
   if (c != kNoClass) map_.SetClass(span->start, span->length(), c);
 }
@@ -173,6 +177,7 @@ void PageHeap::Free(Span* span) {
     map_.SetClass(span->start, span->length(), kNoClass);
   } else {
     stats_.large -= span->length();
+    --stats_.large_spans;
   }
   span->size_class = kNoClass;
   span->idle_since_ms = kernel_.NowMs();
@@ -423,7 +428,7 @@ PageHeapStats PageHeap::stats() {
 void PageHeap::CheckInvariants() {
   LockHolder holder(lock_);
   Length in_use, idle, released, large;
-  size_t spans_free = 0, spans_in_use = 0, idle_spans = 0;
+  size_t spans_free = 0, spans_in_use = 0, large_spans = 0, idle_spans = 0;
   bool previous_free = false;
   for (PageId page{0}; page.index < committed_.pages;) {
     const Span* span = map_.SpanAt(page);
@@ -445,7 +450,10 @@ void PageHeap::CheckInvariants() {
         CHECK(bits == 0);
         CHECK((span->size_class == kNoClass) == (span->state == SpanState::kLarge));
         in_use += span->length();
-        if (span->state == SpanState::kLarge) large += span->length();
+        if (span->state == SpanState::kLarge) {
+          large += span->length();
+          ++large_spans;
+        }
         ++spans_in_use;
         break;
       case SpanState::kDead:
@@ -461,7 +469,8 @@ void PageHeap::CheckInvariants() {
     page = page + span->length();
   }
   CHECK(in_use == stats_.in_use && idle == stats_.idle && released == stats_.released);
-  CHECK(large == stats_.large && in_use + idle + released == committed_);
+  CHECK(large == stats_.large && large_spans == stats_.large_spans);
+  CHECK(in_use + idle + released == committed_);
   CHECK(spans_free == stats_.spans_free && spans_in_use == stats_.spans_in_use);
   CHECK(idle_spans == idle_.size());
 

@@ -30,7 +30,7 @@ namespace numaheap {
 // One moment of a page heap; the equation above holds in it. Pages and counts.
 struct PageHeapStats {
   Length committed, in_use, idle, released, large;
-  size_t spans_in_use = 0, spans_free = 0;
+  size_t spans_in_use = 0, spans_free = 0, large_spans = 0;
   uint64_t growths = 0, failed_growths = 0, scavenged_bytes = 0;
 };
 

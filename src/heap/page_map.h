@@ -22,6 +22,7 @@ namespace numaheap {
 class PageMap {
  public:
   static constexpr uint32_t kStride = 128;
+  static constexpr uint32_t kIndexUnit = 16;  // bytes of the arena, by which entries count
 
   explicit PageMap(NodeRange& range)
       : range_(range),
@@ -91,14 +92,15 @@ class PageMap {
   Span* EntryAt(PageId page) const {
     const uint32_t index = entries_[page.index].load(std::memory_order_relaxed);
     return index == 0 ? nullptr
-                      : reinterpret_cast<Span*>(range_.arena.start() + size_t{index} * 16);
+                      : reinterpret_cast<Span*>(range_.arena.start() + size_t{index} * kIndexUnit);
   }
   void SetEntry(uint32_t page, uint32_t index) {
     entries_[page].store(index, std::memory_order_relaxed);
   }
   uint32_t IndexOf(const Span* span) const {
     return static_cast<uint32_t>(
-        static_cast<size_t>(reinterpret_cast<const char*>(span) - range_.arena.start()) / 16);
+        static_cast<size_t>(reinterpret_cast<const char*>(span) - range_.arena.start()) /
+        kIndexUnit);
   }
 
   NodeRange& range_;

@@ -9,7 +9,7 @@
 // Records come from the heap's MetadataArena and are type-stable: their memory only ever holds
 // Spans, so a stale reference can be read and then checked by what it covers. start, pages and
 // state change only under the page heap's lock; free_objects and bits under the lock of the central
-// list of the span's class.
+// list of the span's class. free_objects alone is also read without that lock, by walks.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +42,11 @@ struct alignas(16) Span {
   Length length() const { return {pages}; }
   bool Covers(PageId page) const { return page >= start && page - start < length(); }
   uint32_t idle_pages() const { return pages - released_pages; }
+
+  uint32_t FreeObjects() const { return __atomic_load_n(&free_objects, __ATOMIC_RELAXED); }
+  void SetFreeObjects(size_t n) {
+    __atomic_store_n(&free_objects, static_cast<uint16_t>(n), __ATOMIC_RELAXED);
+  }
 };
 
 }  // namespace numaheap

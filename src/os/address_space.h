@@ -44,6 +44,8 @@ class Area {
   bool CommitUpTo(Kernel& kernel, size_t bytes, size_t step);
 
  private:
+  friend struct Inspection;  // src/api/inspection.h
+
   char* start_ = nullptr;
   size_t reserved_ = 0;
   std::atomic<size_t> committed_{0};

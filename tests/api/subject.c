@@ -18,10 +18,16 @@
 //
 //   fork              answers the process id of a child that allocates, frees, and then waits
 //
+//   walk PATH         writes the spans of all heaps to that file, as `numaheap heapmap --csv` does
+//
+//   churn             allocates and frees blocks of all sizes, on a thread, until its stdin ends
+//
 //   snapshot          answers KEY=VALUE…; a node's keys begin with its number and a point
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -121,6 +127,49 @@ static void AddSnapshot(void) {
   }
 }
 
+struct walk {
+  int file;
+  int node;
+};
+
+static int WriteSpan(const numaheap_span_t* span, void* argument) {
+  static const char* const states[] = {
+      "", "small", "large", "idle", "partly_released", "released", "reserved"};
+  const struct walk* walk = argument;
+  char node[16] = "interleaved", line[256];
+  if (walk->node >= 0) snprintf(node, sizeof node, "%d", walk->node);
+  const int length = snprintf(line, sizeof line, "%s,%#llx,%zu,%s,%u,%zu,%u,%u,%zu\n", node,
+                              (unsigned long long)(uintptr_t)span->start, span->bytes,
+                              states[span->state], span->size_class, span->object_size,
+                              span->objects, span->live_objects, span->released_bytes);
+  return write(walk->file, line, (size_t)length) == length ? 0 : -1;
+}
+
+static int WriteWalk(const char* path) {
+  static const char head[] =
+      "node,start,bytes,state,size_class,object_size,objects,live_objects,released_bytes\n";
+  struct walk walk = {open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600), -1};
+  if (write(walk.file, head, sizeof head - 1) < 0) return 0;
+  int result = 0;
+  for (; walk.node < 64 && (result == 0 || result == ENOENT); ++walk.node) {
+    result = numaheap_walk(walk.node, WriteSpan, &walk);
+  }
+  close(walk.file);
+  return result == 0 || result == ENOENT;
+}
+
+static void* Churn(void* unused) {
+  static void* churned[2000];
+  uint64_t random = 1;
+  for (;;) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    void** place = &churned[(random >> 33) % 2000];
+    free(*place);
+    *place = malloc((size_t)1 << (random >> 60) << (random >> 50 & 7));
+  }
+  return unused;
+}
+
 static pid_t Fork(void) {
   const pid_t child = fork();
   if (child != 0) return child;
@@ -170,6 +219,11 @@ static int Obey(const char* line) {
     const pid_t child = Fork();
     Add("%d", (int)child);
     return child > 0;
+  }
+  if (sscanf(line, "walk %4095s", path) == 1) return WriteWalk(path);
+  if (strcmp(line, "churn") == 0) {
+    pthread_t thread;
+    return pthread_create(&thread, NULL, Churn, NULL) == 0;
   }
   if (strcmp(line, "snapshot") == 0) {
     AddSnapshot();

@@ -88,7 +88,13 @@ class FakeHost {
         if (snapshot->freed_bytes != nullptr) snapshot->freed_bytes[index] = 9'100'000 + 10 * i + j;
         if (snapshot->spills != nullptr) snapshot->spills[index] = 9'200'000 + 10 * i + j;
       }
+      // Each heap has spans of two classes.
+      for (uint32_t c = 1; c < 4 && c < snapshot->class_capacity; ++c) {
+        numaheap_class_snapshot_t& entry = snapshot->classes[i * snapshot->class_capacity + c];
+        entry = {100 * c, c == 2 ? 0 : 1 + i, 10 * c + i, 1000 * c + i};
+      }
     }
+    snapshot->class_count = 4;
     snapshot->node_count = static_cast<uint32_t>(nodes_.size());
     snapshot->cache_mode = cache_mode_;
     snapshot->placement_mode = placement_mode_;

@@ -82,8 +82,9 @@ TEST_F(SnapshotPageTest, NamesAndLabelsAreTheDocumentedOnes) {
 TEST_F(SnapshotPageTest, EveryFieldOfEveryHeapIsThereOnce) {
   std::multiset<uint64_t> shown;
   for (const auto& family : page_.Collect()) {
-    const auto is_family = [&](const PairMetric& row) { return row.metric.name == family.name; };
+    const auto is_family = [&](const auto& row) { return row.metric.name == family.name; };
     if (std::ranges::any_of(kPairMetrics, is_family)) continue;
+    if (std::ranges::any_of(kClassMetrics, is_family)) continue;
     for (const auto& sample : family.metric) {
       if (sample.label.empty() || sample.label[0].name != kNodeLabel) continue;
       shown.insert(static_cast<uint64_t>(sample.gauge.value + sample.counter.value));
@@ -110,12 +111,26 @@ TEST_F(SnapshotPageTest, PairsOfHeaps) {
         return std::string(name) + "{" + from + "=\"" + nodes[i] + "\"," + to + "=\"" + nodes[j] +
                "\"} " + std::to_string(value + 10 * i + j);
       };
-      const std::string freed = line("numaheap_freed_bytes_total", "cpu_node", "numa_node", 9'100'000);
+      const std::string freed =
+          line("numaheap_freed_bytes_total", "cpu_node", "numa_node", 9'100'000);
       EXPECT_TRUE(lines.contains(freed)) << freed;
       const std::string spills = line("numaheap_spills_total", "numa_node", "got_node", 9'200'000);
       EXPECT_TRUE(lines.contains(spills)) << spills;
     }
   }
+}
+
+TEST_F(SnapshotPageTest, ClassesThatHaveSpans) {
+  const std::string text = page_.Text();
+  for (const char* line :
+       {R"(numaheap_class_live_objects{numa_node="interleaved",object_size="100"} 10)",
+        R"(numaheap_class_live_objects{numa_node="5",object_size="300"} 32)",
+        R"(numaheap_class_live_bytes{numa_node="0",object_size="300"} 3001)",
+        R"(numaheap_class_spans{numa_node="5",object_size="100"} 3)"}) {
+    EXPECT_TRUE(Lines(text).contains(line)) << line;
+  }
+  EXPECT_THAT(text, Not(HasSubstr("object_size=\"200\"")));
+  EXPECT_THAT(text, Not(HasSubstr("object_size=\"0\"")));
 }
 
 TEST_F(SnapshotPageTest, SparseNodesKeepTheirNumbers) {

@@ -38,7 +38,9 @@ class NodeHeapTest : public testing::Test {
   }
   void SetUp() override { ASSERT_NE(heap_, nullptr); }
   void TearDown() override {
-    if (heap_ != nullptr) heap_->CheckInvariants();
+    if (heap_ == nullptr) return;
+    heap_->CheckInvariants();
+    heap_->CheckStatsAtRest();
   }
 
   FakeKernel& kernel() { return small_.kernel; }

@@ -66,6 +66,9 @@ maps=$(LD_PRELOAD=$prefix/$libdir/libnumaheap.so cat /proc/self/maps)
 [[ $maps == *"$prefix/$libdir/libnumaheap.so"* ]] ||
   fail "the installed library can't be preloaded"
 
+[[ $("$prefix/bin/numaheap" --version) == "numaheap "* ]] ||
+  fail "the installed command can't run"
+
 # Of the installed files, the program's header is the only one, and the soname is a link.
 [[ $(find "$prefix/include" -type f -printf '%f ') == "numaheap.h " ]] ||
   fail "installed headers: $(find "$prefix/include" -type f)"

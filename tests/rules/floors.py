@@ -10,9 +10,9 @@ import sys
 # From the ground up. A file belongs to the longest of these that its path starts with.
 FLOORS = ("src/base", "numa", "src/os", "src/settings", "src/stats", "src/heap", "src/cache",
           "src/api")
-# Exporters stand outside: on their own folder and this header.
+# Exporters stand outside: on their own folder and these headers.
 OUTSIDE = "exporters"
-PUBLIC = ("src/api/numaheap.h",)
+PUBLIC = ("src/api/numaheap.h", "src/api/inspection.h")
 # What the composition root knows of an exporter: the C entry it looks up in the loaded library.
 ENTRY = re.compile(r"exporters/\w+/\w+_plugin\.h")
 

@@ -19,8 +19,9 @@ def main():
     root = sys.argv[1]
     with open(f"{root}/README.md") as file:
         blocks = BLOCK.findall(file.read())
-    if len(blocks) < 4:
-        sys.exit(f"README.md has {len(blocks)} examples that run: preload, link, tune and watch are 4")
+    if len(blocks) < 5:
+        sys.exit(f"README.md has {len(blocks)} examples that run: "
+                 "preload, link, tune, watch and look are 5")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMAHEAP")}
     failed = False
     for block in blocks:

@@ -1,7 +1,8 @@
 // Everything at once, with numaheap as the program's malloc: threads that allocate, fill, hand
 // over, check and free blocks of all sizes, threads that come and go, forks, memory that is
-// released, and snapshots. No two live blocks overlap, none loses its content, each lies on the
-// node of the CPU that allocated it, no child hangs, and every snapshot adds up.
+// released, snapshots, and walks. No two live blocks overlap, none loses its content, each lies on
+// the node of the CPU that allocated it, no child hangs, every snapshot adds up, and every walk
+// comes by each page once.
 //
 // What runs beside the workers goes by their progress, not by the clock.
 #include <gtest/gtest.h>
@@ -67,12 +68,36 @@ void RequireThatNothingWentBack(const Snapshot& before, const Snapshot& after) {
   using Node = numaheap_node_snapshot_t;
   for (uint64_t Node::*const count :
        {&Node::committed_bytes, &Node::allocations, &Node::allocated_bytes, &Node::frees_local,
-        &Node::frees_remote, &Node::scavenged_bytes, &Node::growths,
-        &Node::failed_growths}) {
+        &Node::frees_remote, &Node::scavenged_bytes, &Node::growths, &Node::failed_growths}) {
     for (uint32_t i = 0; i < after.head.node_count; ++i) {
       Require(before.nodes[i].*count <= after.nodes[i].*count, "a count went back");
     }
   }
+}
+
+// ---- Walks -------------------------------------------------------------------------------------
+
+void WalkHeap(const numaheap_node_snapshot_t& node) {
+  struct Walk {
+    const char* start = nullptr;
+    const char* next = nullptr;
+    size_t committed = 0;
+  } walk;
+  const auto visit = [](const numaheap_span_t* span, void* argument) {
+    auto& walk = *static_cast<Walk*>(argument);
+    const char* start = static_cast<const char*>(span->start);
+    if (walk.next == nullptr) walk.start = walk.next = start;
+    Require(start == walk.next, "a walk has left out or repeated pages");
+    walk.next += span->bytes;
+    if (span->state != NUMAHEAP_SPAN_RESERVED) walk.committed += span->bytes;
+    Require(span->bytes > 0 && span->released_bytes <= span->bytes, "an odd span");
+    Require(span->live_objects <= span->objects, "more objects than there is room for");
+    return 0;
+  };
+  Require(numaheap_walk(node.node, visit, &walk) == 0, "no walk");
+  Require(walk.committed >= node.committed_bytes, "a walk has not seen all");
+  Require(static_cast<size_t>(walk.next - walk.start) == node.reserved_bytes,
+          "a walk is not the range");
 }
 
 // ---- Blocks ------------------------------------------------------------------------------------
@@ -375,6 +400,12 @@ TEST(StressTest, EverythingAtOnce) {
       RequireThatItAddsUp(snapshot);
       RequireThatNothingWentBack(last, snapshot);
       last = snapshot;
+    });
+  });
+  threads.emplace_back([&crowd] {
+    crowd.AtMoments(crowd.total_ticks() / 4, [] {
+      const Snapshot snapshot;
+      for (uint32_t i = 0; i < snapshot.head.node_count; ++i) WalkHeap(snapshot.nodes[i]);
     });
   });
   threads.emplace_back([&crowd] {
