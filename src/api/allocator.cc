@@ -148,10 +148,10 @@ Block Allocator::BlockOrDie(const void* ptr, const char* operation, NodeHeap** h
   return block;
 }
 
-void Allocator::Free(void* ptr, const char* operation) {
+void Allocator::Free(void* ptr, const char* operation, const void* caller) {
   NodeHeap* home = heaps_.HomeOf(ptr);
   const SizeClass c = home == nullptr ? kNoClass : home->ClassAt(ptr);
-  if (c == kNoClass) return FreeLarge(ptr, operation);
+  if (c == kNoClass) return FreeLarge(ptr, operation, caller);
   if (cache_.KeepRemote(c, ptr)) return;
   if (started()) return cache_.Free(*home, c, ptr, operation);
   FreeBeforeStart(*home, c, ptr);
@@ -162,14 +162,29 @@ void Allocator::FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr) {
   home.FreeBatch(c, 0, &ptr, 1);
 }
 
-void Allocator::FreeLarge(void* ptr, const char* operation) {
+void Allocator::FreeLarge(void* ptr, const char* operation, const void* caller) {
   NodeHeap* home;
   const Block block = BlockOrDie(ptr, operation, &home);
+  Specials::Freed specials;
+  if (Specials::HasAny(*block.span)) specials = home->specials().TakeFreed(block.span, ptr);
+  if (specials.twice) {
+    ReportAlreadyFree(operation, ptr, home->node(), block.size_class, block.size);
+  }
   const NodeHeap& here = started() ? cache_.LocalHeap() : *home;
   const bool local = home == &here || home->node() == kNoNode;
   (local ? home->counters().frees_local : home->counters().frees_remote).Add(1);
   heaps_.freed().Add(heaps_.RangeOf(here), heaps_.RangeOf(*home), block.size);
-  home->FreeLarge(block.span);
+  if (specials.finalizer == nullptr) return GiveBack(*home, block);
+  home->finalizers().Put(specials.finalizer);
+  background_.MaybeStart(*home, heaps_.RangeOf(*home), caller);
+}
+
+void Allocator::GiveBack(NodeHeap& home, const Block& block) {
+  if (block.size_class == kNoClass) {
+    home.FreeLarge(block.span);
+  } else {
+    home.FreeToSpan(block.size_class, block.start);
+  }
 }
 
 SizeClass Allocator::SmallClassOf(const void* ptr) const {
@@ -224,6 +239,7 @@ size_t Allocator::Empty(NodeHeap& heap) {
 }
 
 void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused) {
+  RunFinalizers(heap);
   if (!started()) return;
   cache_.DeliverRemoteFrees(heap);
   heap.SweepRemote();
@@ -240,8 +256,9 @@ void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unus
 namespace {
 
 // The ranks of a NodeHeap's locks, in order.
-constexpr LockRank kHeapRanks[] = {LockRank::kRemoteInbox, LockRank::kTransferCache,
-                                   LockRank::kCentralFreeList, LockRank::kPageHeap,
+constexpr LockRank kHeapRanks[] = {LockRank::kRemoteInbox,     LockRank::kTransferCache,
+                                   LockRank::kCentralFreeList, LockRank::kSpecials,
+                                   LockRank::kFinalizers,      LockRank::kPageHeap,
                                    LockRank::kMetadata};
 
 }  // namespace

@@ -47,7 +47,7 @@ class Allocator {
   }
 
   // `operation`: what the program called, for the message when `ptr` is no block.
-  void Free(void* ptr, const char* operation);
+  void Free(void* ptr, const char* operation, const void* caller);
   // True when the block at `ptr` now holds `size` bytes (not 0); else it is as it was, *usable
   // bytes large.
   bool ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable);
@@ -64,6 +64,14 @@ class Allocator {
   bool SetThreadNode(NodeId node);
   NodeId ThreadNode() const;
 
+  // Errors as in numaheap.h.
+  int AddFinalizer(void* ptr, void (*function)(void*, void*), void* argument);
+  int RemoveFinalizer(void* ptr);
+  // Runs the finalizers that wait now, of one heap or of all; returns how many. Call it without a
+  // lock held.
+  size_t RunFinalizers(NodeHeap& heap);
+  size_t RunFinalizers();
+
   int Owner(const void* ptr, numaheap_owner_t* owner);
   size_t ReleaseMemory();
 
@@ -73,9 +81,9 @@ class Allocator {
   void ForEachNodeSnapshot(Visit visit);
   numaheap_node_snapshot_t SumOfNodes();
 
-  // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
-  // `drain_unused` empties caches that have rested since the last such round, releases what has
-  // been idle since `cutoff_ms`, and audits where pages lie.
+  // One round of a heap's scavenger, on its thread: runs finalizers, sweeps what other nodes freed,
+  // with `drain_unused` empties caches that have rested since the last such round, releases what
+  // has been idle since `cutoff_ms`, and audits where pages lie.
   void ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused);
 
   // Looks whether the cpuset has changed. Heaps of nodes that were lost hand nothing out from then
@@ -130,8 +138,11 @@ class Allocator {
   // Looks after the heap that a block came from.
   void* Handed(void* block, const void* caller);
   [[gnu::noinline]] void FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr);
-  // Frees what is no small block, or dies of it.
-  [[gnu::noinline]] void FreeLarge(void* ptr, const char* operation);
+  // Frees what the byte map shows no class for, large objects and blocks of spans with specials, or
+  // dies of it.
+  [[gnu::noinline]] void FreeLarge(void* ptr, const char* operation, const void* caller);
+  // The end of such a block.
+  void GiveBack(NodeHeap& home, const Block& block);
   // The class of the small block at `ptr`, by the byte map alone; kNoClass for what is none, as far
   // as that can tell.
   SizeClass SmallClassOf(const void* ptr) const;

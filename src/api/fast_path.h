@@ -21,7 +21,7 @@ namespace numaheap {
 [[gnu::noinline]] void* MallocSlow(size_t size, const void* caller);
 [[gnu::noinline]] void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller);
 // Anything that the slab did not take. Keeps errno.
-[[gnu::noinline]] void FreeSlow(void* ptr);
+[[gnu::noinline]] void FreeSlow(void* ptr, const void* caller);
 
 // A block from the CPU's cache, or null.
 [[gnu::always_inline]] inline void* PopCached(size_t size) {
@@ -50,7 +50,7 @@ namespace numaheap {
 
 [[gnu::always_inline]] inline void Free(void* ptr) {
   if (SlabPush(fast_path, ptr) != PushResult::kDone) [[unlikely]]
-    FreeSlow(ptr);
+    FreeSlow(ptr, __builtin_return_address(0));
 }
 
 }  // namespace numaheap

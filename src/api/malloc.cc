@@ -43,8 +43,8 @@ void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller) {
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
-void FreeSlow(void* ptr) {
-  if (ptr != nullptr) allocator.Free(ptr, "free");
+void FreeSlow(void* ptr, const void* caller) {
+  if (ptr != nullptr) allocator.Free(ptr, "free", caller);
 }
 
 namespace {
@@ -72,7 +72,7 @@ inline size_t Grown(size_t usable, size_t size) {
 [[gnu::always_inline]] inline void* Reallocate(void* ptr, size_t size, const char* operation) {
   if (ptr == nullptr) return Malloc(size);
   if (size == 0) {
-    allocator.Free(ptr, operation);
+    allocator.Free(ptr, operation, __builtin_return_address(0));
     return nullptr;
   }
   size_t usable = LocalSizeOf(ptr);

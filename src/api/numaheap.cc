@@ -41,6 +41,18 @@ int numaheap_owner(const void* ptr, numaheap_owner_t* owner) {
   return allocator.Owner(ptr, owner);
 }
 
+int numaheap_add_finalizer(void* ptr, void (*fn)(void* ptr, void* arg), void* arg) {
+  return allocator.AddFinalizer(ptr, fn, arg);
+}
+
+int numaheap_remove_finalizer(void* ptr) {
+  return allocator.RemoveFinalizer(ptr);
+}
+
+size_t numaheap_run_finalizers(void) {
+  return allocator.RunFinalizers();
+}
+
 size_t numaheap_release_memory(void) {
   return allocator.ReleaseMemory();
 }

@@ -35,7 +35,7 @@ constexpr size_t kSlabOffset = 512;
 
 // Bytes of the block of a size class at `block`; 0 where none lies any more.
 size_t SizeAt(const NodeHeap& home, const void* block) {
-  return kSizeMap[home.map().ClassAt(home.map().PageOf(block))].size;
+  return kSizeMap[home.ClassOfBlock(block)].size;
 }
 
 // Classes that the hand looks at for one miss: bounds what a miss costs.
