@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstddef>
 
+#include "exporters/profile/profile_plugin.h"
 #include "numa/numa_plugin.h"
 #include "src/api/background.h"
 #include "src/api/fast_path.h"
@@ -42,9 +43,7 @@ class Allocator {
   // `size` bytes of zeros.
   void* AllocateZeroed(size_t size, const void* caller);
   // From that heap or not at all.
-  void* AllocateOn(NodeHeap& heap, size_t size, const void* caller) {
-    return Handed(TakeFrom(heap, size), caller);
-  }
+  void* AllocateOn(NodeHeap& heap, size_t size, const void* caller);
 
   // `operation`: what the program called, for the message when `ptr` is no block.
   void Free(void* ptr, const char* operation, const void* caller);
@@ -71,6 +70,9 @@ class Allocator {
   // lock held.
   size_t RunFinalizers(NodeHeap& heap);
   size_t RunFinalizers();
+
+  // Writes what was sampled to `fd`. Errors as in numaheap.h.
+  int DumpProfile(int fd);
 
   int Owner(const void* ptr, numaheap_owner_t* owner);
   size_t ReleaseMemory();
@@ -135,6 +137,27 @@ class Allocator {
   void* AllocateSmall(SizeClass c);
   void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
+  // Where a call came from: the program's, and that of our function which marks where our frames
+  // end in a stack trace.
+  struct Caller {
+    const void* program;
+    const void* entry;
+  };
+  void OpenProfile();
+  // Whether the thread's next allocation is to be recorded.
+  bool IsSampled(size_t size) {
+    const size_t interval = sample_interval_.load(std::memory_order_relaxed);
+    return interval != 0 && TakeSample(size, interval);
+  }
+  static bool TakeSample(size_t size, size_t interval);
+  // A block with pages of its own, whatever its size, that is in the profile. Null when there is no
+  // memory for that.
+  void* AllocateSampled(size_t size, size_t alignment, bool* zeroed, const Caller& caller);
+  void* AllocateSampledOn(NodeHeap& heap, size_t size, const Caller& caller);
+  void RecordSample(void* block, size_t size, const Caller& caller);
+  void ForgetSample(NodeHeap& home, const Special& special);
+  // Opens the fast path, or closes it while every allocation and free has to come here.
+  void ChooseFastPath() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_lock_);
   // Looks after the heap that a block came from.
   void* Handed(void* block, const void* caller);
   [[gnu::noinline]] void FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr);
@@ -176,6 +199,10 @@ class Allocator {
   Settings settings_;
   NumaPlugin numa_ = {};
   const Topology* topology_ = nullptr;
+
+  numaheap_profile_trace_t profile_trace_ = nullptr;
+  numaheap_profile_write_t profile_write_ = nullptr;
+  std::atomic<size_t> sample_interval_{0};  // bytes; 0: nothing is sampled
 
   std::atomic<uint32_t> placement_mode_{NUMAHEAP_PLACEMENT_SINGLE_NODE};
   std::atomic<uint64_t> watch_at_ms_{0};  // when the cpuset is looked at next

@@ -23,6 +23,11 @@ namespace numaheap {
 // Anything that the slab did not take. Keeps errno.
 [[gnu::noinline]] void FreeSlow(void* ptr, const void* caller);
 
+// Gives the function that calls this a frame pointer, so that a stack trace gets through it.
+[[gnu::always_inline]] inline void KeepFrame() {
+  asm volatile("" : : "r"(__builtin_frame_address(0)));
+}
+
 // A block from the CPU's cache, or null.
 [[gnu::always_inline]] inline void* PopCached(size_t size) {
   // Twice, so that each of the two ways has one comparison less.

@@ -34,11 +34,13 @@ void* Fail(int error) {
 }  // namespace
 
 void* MallocSlow(size_t size, const void* caller) {
+  KeepFrame();
   void* block = allocator.Allocate(size, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
 void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller) {
+  KeepFrame();
   void* block = allocator.AllocateAligned(size, alignment, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
@@ -51,6 +53,7 @@ namespace {
 
 // Out of line, so that malloc and calloc keep to the registers they need.
 [[gnu::noinline]] void* CallocSlow(size_t bytes, const void* caller) {
+  KeepFrame();
   void* block = allocator.AllocateZeroed(bytes, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
@@ -71,6 +74,7 @@ inline size_t Grown(size_t usable, size_t size) {
 // Inline, because Malloc looks at who called.
 [[gnu::always_inline]] inline void* Reallocate(void* ptr, size_t size, const char* operation) {
   if (ptr == nullptr) return Malloc(size);
+  KeepFrame();
   if (size == 0) {
     allocator.Free(ptr, operation, __builtin_return_address(0));
     return nullptr;
@@ -125,6 +129,7 @@ NUMAHEAP_API void* aligned_alloc(size_t alignment, size_t size) noexcept {
 
 NUMAHEAP_API int posix_memalign(void** out, size_t alignment, size_t size) noexcept {
   if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  numaheap::KeepFrame();
   const int saved_errno = errno;
   void* block = numaheap::MallocAligned(size, alignment);
   errno = saved_errno;

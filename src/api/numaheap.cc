@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "src/api/allocator.h"
+#include "src/api/fast_path.h"
 
 using numaheap::allocator;
 
@@ -10,6 +11,7 @@ namespace {
 
 void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap,
                    const void* caller) {
+  numaheap::KeepFrame();
   void* block = heap == nullptr ? nullptr : allocator.AllocateOn(*heap, size, caller);
   if (block == nullptr) errno = heap == nullptr ? error_without_heap : ENOMEM;
   return block;
@@ -59,6 +61,10 @@ size_t numaheap_release_memory(void) {
 
 int numaheap_snapshot(numaheap_snapshot_t* snapshot) {
   return allocator.TakeSnapshot(snapshot);
+}
+
+int numaheap_profile_dump(int fd) {
+  return allocator.DumpProfile(fd);
 }
 
 const char* numaheap_version(void) {

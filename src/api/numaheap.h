@@ -168,6 +168,19 @@ typedef struct numaheap_snapshot_t {
  * an unknown version. */
 NUMAHEAP_API int numaheap_snapshot(numaheap_snapshot_t* snapshot);
 
+/* ---- Profile -------------------------------------------------------------------------------- */
+
+/* Writes what was allocated by whom to `fd`, in pprof's format (profile.proto, gzipped): for each
+ * stack and node (the label "node": a number, or "interleaved") the objects and bytes allocated
+ * since start, and those of them that have not been freed. They are estimated from the allocations
+ * that profile.sample_interval made samples; sizes are those asked for, at the time of the
+ * allocation. Stacks go as far as frame pointers do: the function that allocates, and what called
+ * it if it is built with -fno-omit-frame-pointer.
+ *
+ * Allocates. Returns 0, ENODATA when nothing is sampled, ENOMEM, or what write(2) failed with; then
+ * part of the file may have been written. */
+NUMAHEAP_API int numaheap_profile_dump(int fd);
+
 /* The library's version, "0.1.0". */
 NUMAHEAP_API const char* numaheap_version(void);
 

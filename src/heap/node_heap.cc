@@ -232,6 +232,8 @@ void NodeHeap::ForEachLock(LockRank rank, Visit visit) {
       return;
     case LockRank::kSpecials:
       return specials_.ForEachLock(visit);
+    case LockRank::kProfile:
+      return visit(profile_.lock());
     case LockRank::kFinalizers:
       return visit(finalizers_.lock());
     case LockRank::kPageHeap:

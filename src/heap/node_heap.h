@@ -14,6 +14,7 @@
 #include <cstddef>
 
 #include "src/base/ids.h"
+#include "src/heap/allocation_profile.h"
 #include "src/heap/central_free_list.h"
 #include "src/heap/finalizer_queue.h"
 #include "src/heap/location_audit.h"
@@ -121,6 +122,7 @@ class NodeHeap {
   size_t metadata_bytes();
   PageHeap& pages() { return pages_; }
   Specials& specials() { return specials_; }
+  AllocationProfile& profile() { return profile_; }
   FinalizerQueue& finalizers() { return finalizers_; }
   const FinalizerQueue& finalizers() const { return finalizers_; }
   MetadataArena& arena() { return arena_; }
@@ -156,6 +158,7 @@ class NodeHeap {
   MetadataArena arena_;
   PageHeap pages_;
   Specials specials_{pages_, arena_};
+  AllocationProfile profile_{arena_};
   FinalizerQueue finalizers_;
   RemoteFrees remote_;
   HeapCounters counters_;
