@@ -146,7 +146,7 @@ class Allocator {
   void OpenProfile();
   // Whether the thread's next allocation is to be recorded.
   bool IsSampled(size_t size) {
-    const size_t interval = sample_interval_.load(std::memory_order_relaxed);
+    const size_t interval = sample_interval_.load(std::memory_order_acquire);
     return interval != 0 && TakeSample(size, interval);
   }
   static bool TakeSample(size_t size, size_t interval);
@@ -200,6 +200,7 @@ class Allocator {
   NumaPlugin numa_ = {};
   const Topology* topology_ = nullptr;
 
+  // Constant once sample_interval_ is not 0.
   numaheap_profile_trace_t profile_trace_ = nullptr;
   numaheap_profile_write_t profile_write_ = nullptr;
   std::atomic<size_t> sample_interval_{0};  // bytes; 0: nothing is sampled

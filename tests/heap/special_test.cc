@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -173,6 +174,40 @@ TEST_F(SpecialTest, RecordsAreReused) {
   }
   EXPECT_EQ(heap_->arena().used_bytes(), used);
   EXPECT_TRUE(Remove(block, SpecialKind::kFinalizer));
+}
+
+// Each thread has blocks of its own in the same span.
+TEST_F(SpecialTest, ThreadsShareASpan) {
+  constexpr size_t kThreads = 3;
+  const auto blocks = Take(k64, 2 * kThreads);
+  ASSERT_EQ(SpanOf(blocks.front()), SpanOf(blocks.back()));
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      void* const mine[] = {blocks[t], blocks[t + kThreads]};
+      Span* const span = SpanOf(mine[0]);
+      for (int i = 0; i < 3000; ++i) {
+        for (void* block : mine) {
+          EXPECT_EQ(specials().Add(span, Finalizer(block)), Added::kDone);
+          EXPECT_TRUE(Specials::HasAny(*span));
+          EXPECT_EQ(heap_->ClassAt(block), kNoClass);
+        }
+        for (void* block : mine) {
+          EXPECT_EQ(heap_->ClassOfBlock(block), k64);
+          if (i % 2 == 0) {
+            EXPECT_TRUE(Remove(block, SpecialKind::kFinalizer));
+            continue;
+          }
+          const Specials::Freed freed = specials().TakeFreed(span, block);
+          EXPECT_FALSE(freed.twice);
+          specials().Drop(span, freed.finalizer);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(heap_->ClassAt(blocks[0]), k64);
+  EXPECT_EQ(specials().live(SpecialKind::kFinalizer), 0u);
 }
 
 TEST_F(SpecialTest, LikeAMap) {
