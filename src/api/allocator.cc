@@ -27,6 +27,10 @@ constexpr size_t kMaxSize = PTRDIFF_MAX;
 void* Allocator::Allocate(size_t size, const void* caller) {
   if (size > kMaxSize || !Boot()) return nullptr;
   bool zeroed;
+  if (IsSampled(size)) {
+    void* block = AllocateSampled(size, 1, &zeroed, {caller, __builtin_return_address(0)});
+    if (block != nullptr) return Handed(block, caller);
+  }
   return Handed(size <= kMaxSmallSize ? AllocateSmall(kSizeMap.ClassOf(size))
                                       : AllocateLarge(size, 1, &zeroed),
                 caller);
@@ -36,6 +40,10 @@ void* Allocator::AllocateAligned(size_t size, size_t alignment, const void* call
   if (size > kMaxSize || alignment > kMaxSize || !Boot()) return nullptr;
   const SizeClass c = kSizeMap.ClassOf(size, alignment);
   bool zeroed;
+  if (IsSampled(size)) {
+    void* block = AllocateSampled(size, alignment, &zeroed, {caller, __builtin_return_address(0)});
+    if (block != nullptr) return Handed(block, caller);
+  }
   return Handed(c != kNoClass ? AllocateSmall(c)
                               : AllocateLarge(std::max<size_t>(size, 1), alignment, &zeroed),
                 caller);
@@ -44,10 +52,24 @@ void* Allocator::AllocateAligned(size_t size, size_t alignment, const void* call
 void* Allocator::AllocateZeroed(size_t size, const void* caller) {
   if (size > kMaxSize || !Boot()) return nullptr;
   bool zeroed = false;
-  void* block = Handed(size <= kMaxSmallSize ? AllocateSmall(kSizeMap.ClassOf(size))
-                                             : AllocateLarge(size, 1, &zeroed),
-                       caller);
+  void* block = nullptr;
+  if (IsSampled(size)) {
+    block = AllocateSampled(size, 1, &zeroed, {caller, __builtin_return_address(0)});
+  }
+  if (block == nullptr) {
+    block = size <= kMaxSmallSize ? AllocateSmall(kSizeMap.ClassOf(size))
+                                  : AllocateLarge(size, 1, &zeroed);
+  }
+  block = Handed(block, caller);
   return block == nullptr || zeroed ? block : memset(block, 0, size);
+}
+
+void* Allocator::AllocateOn(NodeHeap& heap, size_t size, const void* caller) {
+  if (size <= kMaxSize && IsSampled(size)) {
+    void* block = AllocateSampledOn(heap, size, {caller, __builtin_return_address(0)});
+    if (block != nullptr) return Handed(block, caller);
+  }
+  return Handed(TakeFrom(heap, size), caller);
 }
 
 void* Allocator::TakeFrom(NodeHeap& heap, size_t size) {
@@ -115,19 +137,23 @@ bool Allocator::SetThreadNode(NodeId node) {
   }
   if (has_thread_key_) pthread_setspecific(thread_key_, heap);
   threads_with_node_ += change;
-  if (threads_with_node_ > 0) {
+  ChooseFastPath();
+  return true;
+}
+
+void Allocator::ChooseFastPath() {
+  if (threads_with_node_ > 0 || sample_interval_.load(std::memory_order_relaxed) > 0) {
     cache_.CloseFastPath();
   } else {
     cache_.OpenFastPath();
   }
-  return true;
 }
 
 void Allocator::ResetInChild() {
   background_.ResetInChild();
   LockHolder holder(start_lock_);
   threads_with_node_ = thread_heap != nullptr;  // of the threads, this one alone is here
-  if (threads_with_node_ == 0) cache_.OpenFastPath();
+  ChooseFastPath();
 }
 
 NodeId Allocator::ThreadNode() const {
@@ -148,10 +174,10 @@ Block Allocator::BlockOrDie(const void* ptr, const char* operation, NodeHeap** h
   return block;
 }
 
-void Allocator::Free(void* ptr, const char* operation) {
+void Allocator::Free(void* ptr, const char* operation, const void* caller) {
   NodeHeap* home = heaps_.HomeOf(ptr);
   const SizeClass c = home == nullptr ? kNoClass : home->ClassAt(ptr);
-  if (c == kNoClass) return FreeLarge(ptr, operation);
+  if (c == kNoClass) return FreeLarge(ptr, operation, caller);
   if (cache_.KeepRemote(c, ptr)) return;
   if (started()) return cache_.Free(*home, c, ptr, operation);
   FreeBeforeStart(*home, c, ptr);
@@ -162,14 +188,30 @@ void Allocator::FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr) {
   home.FreeBatch(c, 0, &ptr, 1);
 }
 
-void Allocator::FreeLarge(void* ptr, const char* operation) {
+void Allocator::FreeLarge(void* ptr, const char* operation, const void* caller) {
   NodeHeap* home;
   const Block block = BlockOrDie(ptr, operation, &home);
+  Specials::Freed specials;
+  if (Specials::HasAny(*block.span)) specials = home->specials().TakeFreed(block.span, ptr);
+  if (specials.twice) {
+    ReportAlreadyFree(operation, ptr, home->node(), block.size_class, block.size);
+  }
   const NodeHeap& here = started() ? cache_.LocalHeap() : *home;
   const bool local = home == &here || home->node() == kNoNode;
+  if (specials.has_profile) ForgetSample(*home, specials.profile);
   (local ? home->counters().frees_local : home->counters().frees_remote).Add(1);
   heaps_.freed().Add(heaps_.RangeOf(here), heaps_.RangeOf(*home), block.size);
-  home->FreeLarge(block.span);
+  if (specials.finalizer == nullptr) return GiveBack(*home, block);
+  home->finalizers().Put(specials.finalizer);
+  background_.MaybeStart(*home, heaps_.RangeOf(*home), caller);
+}
+
+void Allocator::GiveBack(NodeHeap& home, const Block& block) {
+  if (block.size_class == kNoClass) {
+    home.FreeLarge(block.span);
+  } else {
+    home.FreeToSpan(block.size_class, block.start);
+  }
 }
 
 SizeClass Allocator::SmallClassOf(const void* ptr) const {
@@ -224,6 +266,7 @@ size_t Allocator::Empty(NodeHeap& heap) {
 }
 
 void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused) {
+  RunFinalizers(heap);
   if (!started()) return;
   cache_.DeliverRemoteFrees(heap);
   heap.SweepRemote();
@@ -240,9 +283,10 @@ void Allocator::ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unus
 namespace {
 
 // The ranks of a NodeHeap's locks, in order.
-constexpr LockRank kHeapRanks[] = {LockRank::kRemoteInbox, LockRank::kTransferCache,
-                                   LockRank::kCentralFreeList, LockRank::kPageHeap,
-                                   LockRank::kMetadata};
+constexpr LockRank kHeapRanks[] = {LockRank::kRemoteInbox,     LockRank::kTransferCache,
+                                   LockRank::kCentralFreeList, LockRank::kSpecials,
+                                   LockRank::kProfile,         LockRank::kFinalizers,
+                                   LockRank::kPageHeap,        LockRank::kMetadata};
 
 }  // namespace
 

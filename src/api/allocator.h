@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstddef>
 
+#include "exporters/profile/profile_plugin.h"
 #include "numa/numa_plugin.h"
 #include "src/api/background.h"
 #include "src/api/fast_path.h"
@@ -42,12 +43,10 @@ class Allocator {
   // `size` bytes of zeros.
   void* AllocateZeroed(size_t size, const void* caller);
   // From that heap or not at all.
-  void* AllocateOn(NodeHeap& heap, size_t size, const void* caller) {
-    return Handed(TakeFrom(heap, size), caller);
-  }
+  void* AllocateOn(NodeHeap& heap, size_t size, const void* caller);
 
   // `operation`: what the program called, for the message when `ptr` is no block.
-  void Free(void* ptr, const char* operation);
+  void Free(void* ptr, const char* operation, const void* caller);
   // True when the block at `ptr` now holds `size` bytes (not 0); else it is as it was, *usable
   // bytes large.
   bool ResizeInPlace(void* ptr, size_t size, const char* operation, size_t* usable);
@@ -64,6 +63,17 @@ class Allocator {
   bool SetThreadNode(NodeId node);
   NodeId ThreadNode() const;
 
+  // Errors as in numaheap.h.
+  int AddFinalizer(void* ptr, void (*function)(void*, void*), void* argument);
+  int RemoveFinalizer(void* ptr);
+  // Runs the finalizers that wait now, of one heap or of all; returns how many. Call it without a
+  // lock held.
+  size_t RunFinalizers(NodeHeap& heap);
+  size_t RunFinalizers();
+
+  // Writes what was sampled to `fd`. Errors as in numaheap.h.
+  int DumpProfile(int fd);
+
   int Owner(const void* ptr, numaheap_owner_t* owner);
   size_t ReleaseMemory();
 
@@ -75,9 +85,9 @@ class Allocator {
 
   int Walk(NodeId node, int (*visit)(const numaheap_span_t* span, void* argument), void* argument);
 
-  // One round of a heap's scavenger, on its thread: sweeps what other nodes freed, with
-  // `drain_unused` empties caches that have rested since the last such round, releases what has
-  // been idle since `cutoff_ms`, and audits where pages lie.
+  // One round of a heap's scavenger, on its thread: runs finalizers, sweeps what other nodes freed,
+  // with `drain_unused` empties caches that have rested since the last such round, releases what
+  // has been idle since `cutoff_ms`, and audits where pages lie.
   void ScavengeNode(NodeHeap& heap, uint64_t cutoff_ms, bool drain_unused);
 
   // Looks whether the cpuset has changed. Heaps of nodes that were lost hand nothing out from then
@@ -131,11 +141,35 @@ class Allocator {
   void* AllocateSmall(SizeClass c);
   void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
   void* AllocateLargeOn(NodeHeap& heap, size_t size, size_t alignment, bool* zeroed);
+  // Where a call came from: the program's, and that of our function which marks where our frames
+  // end in a stack trace.
+  struct Caller {
+    const void* program;
+    const void* entry;
+  };
+  void OpenProfile();
+  // Whether the thread's next allocation is to be recorded.
+  bool IsSampled(size_t size) {
+    const size_t interval = sample_interval_.load(std::memory_order_acquire);
+    return interval != 0 && TakeSample(size, interval);
+  }
+  static bool TakeSample(size_t size, size_t interval);
+  // A block with pages of its own, whatever its size, that is in the profile. Null when there is no
+  // memory for that.
+  void* AllocateSampled(size_t size, size_t alignment, bool* zeroed, const Caller& caller);
+  void* AllocateSampledOn(NodeHeap& heap, size_t size, const Caller& caller);
+  void RecordSample(void* block, size_t size, const Caller& caller);
+  void ForgetSample(NodeHeap& home, const Special& special);
+  // Opens the fast path, or closes it while every allocation and free has to come here.
+  void ChooseFastPath() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_lock_);
   // Looks after the heap that a block came from.
   void* Handed(void* block, const void* caller);
   [[gnu::noinline]] void FreeBeforeStart(NodeHeap& home, SizeClass c, void* ptr);
-  // Frees what is no small block, or dies of it.
-  [[gnu::noinline]] void FreeLarge(void* ptr, const char* operation);
+  // Frees what the byte map shows no class for, large objects and blocks of spans with specials, or
+  // dies of it.
+  [[gnu::noinline]] void FreeLarge(void* ptr, const char* operation, const void* caller);
+  // The end of such a block.
+  void GiveBack(NodeHeap& home, const Block& block);
   // The class of the small block at `ptr`, by the byte map alone; kNoClass for what is none, as far
   // as that can tell.
   SizeClass SmallClassOf(const void* ptr) const;
@@ -170,6 +204,11 @@ class Allocator {
   Settings settings_;
   NumaPlugin numa_ = {};
   const Topology* topology_ = nullptr;
+
+  // Constant once sample_interval_ is not 0.
+  numaheap_profile_trace_t profile_trace_ = nullptr;
+  numaheap_profile_write_t profile_write_ = nullptr;
+  std::atomic<size_t> sample_interval_{0};  // bytes; 0: nothing is sampled
 
   std::atomic<uint32_t> placement_mode_{NUMAHEAP_PLACEMENT_SINGLE_NODE};
   std::atomic<uint64_t> watch_at_ms_{0};  // when the cpuset is looked at next

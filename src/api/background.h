@@ -1,11 +1,11 @@
 // Background: the scavenger threads, one per heap, and the metrics server that the first of them
 // starts.
 //
-// A thread starts late: when its heap has grown to scavenger.start_at, or at once when metrics are
-// to be served, and never before the library's constructor has ended. So a small program stays
-// single-threaded. It is started by whoever allocates next, but not by the loader or libc, which
-// may hold locks that pthread_create wants. After fork the child has none until one of its heaps
-// asks again. Thread-safe.
+// A thread starts late: when its heap has grown to scavenger.start_at, when a finalizer waits
+// there, or at once when metrics are to be served, and never before the library's constructor has
+// ended. So a small program stays single-threaded. It is started by whoever allocates or frees
+// next, but not by the loader or libc, which may hold locks that pthread_create wants. After fork
+// the child has none until one of its heaps asks again. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -29,8 +29,7 @@ class Background {
   // Cheap when not. `caller`: the address in the program, the loader or libc that called the
   // allocator. Call it without a lock held: the start allocates.
   void MaybeStart(NodeHeap& heap, int range, const void* caller) {
-    if (heap.range().heap.committed_bytes() >= start_at_.load(std::memory_order_acquire) &&
-        !HasThread(range) && !loader_.Contains(caller) && !libc_.Contains(caller)) {
+    if (IsTime(heap) && !HasThread(range) && !loader_.Contains(caller) && !libc_.Contains(caller)) {
       StartThread(heap, range);
     }
   }
@@ -44,6 +43,12 @@ class Background {
   }
 
  private:
+  bool IsTime(const NodeHeap& heap) const {
+    const size_t start_at = start_at_.load(std::memory_order_acquire);
+    if (heap.range().heap.committed_bytes() >= start_at) return true;
+    return heap.finalizers().waiting() > 0 && start_at != SIZE_MAX;  // not enabled yet
+  }
+
   static constexpr int kMaxRanges = 1024;  // nodes that Linux can have
 
   bool HasThread(int range) const {

@@ -21,7 +21,12 @@ namespace numaheap {
 [[gnu::noinline]] void* MallocSlow(size_t size, const void* caller);
 [[gnu::noinline]] void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller);
 // Anything that the slab did not take. Keeps errno.
-[[gnu::noinline]] void FreeSlow(void* ptr);
+[[gnu::noinline]] void FreeSlow(void* ptr, const void* caller);
+
+// Gives the function that calls this a frame pointer, so that a stack trace gets through it.
+[[gnu::always_inline]] inline void KeepFrame() {
+  asm volatile("" : : "r"(__builtin_frame_address(0)));
+}
 
 // A block from the CPU's cache, or null.
 [[gnu::always_inline]] inline void* PopCached(size_t size) {
@@ -50,7 +55,7 @@ namespace numaheap {
 
 [[gnu::always_inline]] inline void Free(void* ptr) {
   if (SlabPush(fast_path, ptr) != PushResult::kDone) [[unlikely]]
-    FreeSlow(ptr);
+    FreeSlow(ptr, __builtin_return_address(0));
 }
 
 }  // namespace numaheap

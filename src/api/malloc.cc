@@ -34,23 +34,26 @@ void* Fail(int error) {
 }  // namespace
 
 void* MallocSlow(size_t size, const void* caller) {
+  KeepFrame();
   void* block = allocator.Allocate(size, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
 void* MallocAlignedSlow(size_t size, size_t alignment, const void* caller) {
+  KeepFrame();
   void* block = allocator.AllocateAligned(size, alignment, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
 
-void FreeSlow(void* ptr) {
-  if (ptr != nullptr) allocator.Free(ptr, "free");
+void FreeSlow(void* ptr, const void* caller) {
+  if (ptr != nullptr) allocator.Free(ptr, "free", caller);
 }
 
 namespace {
 
 // Out of line, so that malloc and calloc keep to the registers they need.
 [[gnu::noinline]] void* CallocSlow(size_t bytes, const void* caller) {
+  KeepFrame();
   void* block = allocator.AllocateZeroed(bytes, caller);
   return block != nullptr ? block : Fail(ENOMEM);
 }
@@ -74,13 +77,14 @@ inline size_t Grown(size_t usable, size_t size) {
 
 [[gnu::noinline]] void* ReallocateSlow(void* ptr, size_t size, const char* operation,
                                        const void* caller) {
+  KeepFrame();
   const auto allocate = [caller](size_t bytes) {
     void* block = PopCached(bytes);
     return block != nullptr ? block : MallocSlow(bytes, caller);
   };
   if (ptr == nullptr) return allocate(size);
   if (size == 0) {
-    allocator.Free(ptr, operation);
+    allocator.Free(ptr, operation, caller);
     return nullptr;
   }
   size_t usable;
@@ -140,6 +144,7 @@ NUMAHEAP_API void* aligned_alloc(size_t alignment, size_t size) noexcept {
 
 NUMAHEAP_API int posix_memalign(void** out, size_t alignment, size_t size) noexcept {
   if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  numaheap::KeepFrame();
   const int saved_errno = errno;
   void* block = numaheap::MallocAligned(size, alignment);
   errno = saved_errno;

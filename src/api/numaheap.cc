@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "src/api/allocator.h"
+#include "src/api/fast_path.h"
 
 using numaheap::allocator;
 
@@ -10,6 +11,7 @@ namespace {
 
 void* AllocateFrom(numaheap::NodeHeap* heap, size_t size, int error_without_heap,
                    const void* caller) {
+  numaheap::KeepFrame();
   void* block = heap == nullptr ? nullptr : allocator.AllocateOn(*heap, size, caller);
   if (block == nullptr) errno = heap == nullptr ? error_without_heap : ENOMEM;
   return block;
@@ -41,6 +43,18 @@ int numaheap_owner(const void* ptr, numaheap_owner_t* owner) {
   return allocator.Owner(ptr, owner);
 }
 
+int numaheap_add_finalizer(void* ptr, void (*fn)(void* ptr, void* arg), void* arg) {
+  return allocator.AddFinalizer(ptr, fn, arg);
+}
+
+int numaheap_remove_finalizer(void* ptr) {
+  return allocator.RemoveFinalizer(ptr);
+}
+
+size_t numaheap_run_finalizers(void) {
+  return allocator.RunFinalizers();
+}
+
 size_t numaheap_release_memory(void) {
   return allocator.ReleaseMemory();
 }
@@ -52,6 +66,10 @@ int numaheap_snapshot(numaheap_snapshot_t* snapshot) {
 int numaheap_walk(int node, int (*visit)(const numaheap_span_t* span, void* argument),
                   void* argument) {
   return node < -1 ? ENOENT : allocator.Walk({node}, visit, argument);
+}
+
+int numaheap_profile_dump(int fd) {
+  return allocator.DumpProfile(fd);
 }
 
 const char* numaheap_version(void) {

@@ -59,6 +59,44 @@ typedef struct numaheap_owner_t {
  * block of numaheap contains it (a block that lies freed in a cache may still be reported). */
 NUMAHEAP_API int numaheap_owner(const void* ptr, numaheap_owner_t* owner);
 
+/* ---- Finalizers ----------------------------------------------------------------------------- */
+
+/* Has `fn(ptr, arg)` called once after `ptr`, a live block of numaheap, has been freed, before its
+ * memory is used again. It runs on the scavenger thread of the block's node, in its next round (a
+ * tenth of scavenger.idle_after, at most a second), or in numaheap_run_finalizers. Until it has
+ * returned the block counts as in use and keeps its content.
+ *
+ * Returns 0, or EINVAL: `ptr` or `fn` is null, or `ptr` points into the middle of a block; ENOENT:
+ * no block of numaheap is there, or it has been freed (one that lies freed in a cache is not
+ * recognised); EEXIST: it has a finalizer, which stays; ENOMEM. The block's neighbours of the same
+ * size are freed more slowly meanwhile.
+ *
+ * fn may allocate and free, and add finalizers to other blocks; it must not throw. It shares its
+ * thread with the scavenger: every signal is blocked, the stack has 256 KiB, and what blocks it
+ * keeps idle memory with the process. For fn itself `ptr` is freed: to free it again ends the
+ * program, to add a finalizer to it fails with ENOENT.
+ *
+ * realloc keeps the finalizer of a block that stays where it is. A block that moves is freed at its
+ * old address: the finalizer runs for that, and the new block has none.
+ * At fork the child inherits all finalizers, those that wait to run among them, as it does all
+ * memory: each process runs them for its own copy (one that is running on another thread at that
+ * moment runs in the parent only, and the child keeps that block for good).
+ * At exit those that wait do not run; numaheap_run_finalizers in a handler of atexit(3) changes
+ * that.
+ * A process without a scavenger thread gets one when a finalizer waits, at the next call of malloc
+ * or free that leaves the CPU's cache and does not come from libc or the loader; where no thread
+ * can be had, numaheap_run_finalizers is left. */
+NUMAHEAP_API int numaheap_add_finalizer(void* ptr, void (*fn)(void* ptr, void* arg), void* arg);
+
+/* Takes the finalizer of a live block off again; free then is a plain free. Returns 0, or ENOENT
+ * when `ptr` is no live block with a finalizer. */
+NUMAHEAP_API int numaheap_remove_finalizer(void* ptr);
+
+/* Runs the finalizers that wait at this moment, of all nodes, on the calling thread, and returns
+ * how many those were. What finalizers themselves free is left for the next call. One that a
+ * scavenger thread has begun may still be running. */
+NUMAHEAP_API size_t numaheap_run_finalizers(void);
+
 /* ---- Giving memory back --------------------------------------------------------------------- */
 
 /* Empties the caches into the page heaps and returns every idle page to the kernel, whatever its
@@ -182,6 +220,19 @@ typedef struct numaheap_span_t {
  * such heap. */
 NUMAHEAP_API int numaheap_walk(int node, int (*visit)(const numaheap_span_t* span, void* argument),
                                void* argument);
+
+/* ---- Profile -------------------------------------------------------------------------------- */
+
+/* Writes what was allocated by whom to `fd`, in pprof's format (profile.proto, gzipped): for each
+ * stack and node (the label "node": a number, or "interleaved") the objects and bytes allocated
+ * since start, and those of them that have not been freed. They are estimated from the allocations
+ * that profile.sample_interval made samples; sizes are those asked for, at the time of the
+ * allocation. Stacks go as far as frame pointers do: the function that allocates, and what called
+ * it if it is built with -fno-omit-frame-pointer.
+ *
+ * Allocates. Returns 0, ENODATA when nothing is sampled, ENOMEM, or what write(2) failed with; then
+ * part of the file may have been written. */
+NUMAHEAP_API int numaheap_profile_dump(int fd);
 
 /* The library's version, "0.1.0". */
 NUMAHEAP_API const char* numaheap_version(void);

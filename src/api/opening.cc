@@ -107,6 +107,7 @@ void Allocator::Start() {
                   static_cast<size_t>(settings_.cache_bytes_per_cpu))) {
     state_.store(kStarted, std::memory_order_release);
   }
+  OpenProfile();
   background_.Enable(static_cast<size_t>(settings_.scavenger_start_at), settings_.metrics_listen);
   errno = saved_errno;
 }

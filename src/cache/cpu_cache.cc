@@ -35,7 +35,7 @@ constexpr size_t kSlabOffset = 512;
 
 // Bytes of the block of a size class at `block`; 0 where none lies any more.
 size_t SizeAt(const NodeHeap& home, const void* block) {
-  return kSizeMap[home.map().ClassAt(home.map().PageOf(block))].size;
+  return kSizeMap[home.ClassOfBlock(block)].size;
 }
 
 // What all caches of a heap may hold, as a part of it, and what each may in any case (bytes).

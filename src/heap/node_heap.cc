@@ -131,7 +131,7 @@ void NodeHeap::ReceiveRemote(void* const* blocks, int n) {
     if (SweepRemote() > 0) continue;
     // No memory to keep them in: straight to the spans.
     for (int i = 0; i < n; ++i) {
-      central(map().ClassAt(map().PageOf(blocks[i]))).InsertBatch(&blocks[i], 1);
+      central(ClassOfBlock(blocks[i])).InsertBatch(&blocks[i], 1);
     }
     return;
   }
@@ -145,7 +145,7 @@ size_t NodeHeap::SweepRemote() {
     uint8_t class_of[kSweepBatch];
     uint8_t ends[kSizeClasses] = {};
     for (int i = 0; i < n; ++i) {
-      class_of[i] = map().ClassAt(map().PageOf(blocks[i])).value;
+      class_of[i] = ClassOfBlock(blocks[i]).value;
       ++ends[class_of[i]];
     }
     for (int c = 1; c < kSizeClasses; ++c) ends[c] = static_cast<uint8_t>(ends[c] + ends[c - 1]);
@@ -161,6 +161,11 @@ size_t NodeHeap::SweepRemote() {
     swept += static_cast<size_t>(n);
   }
   return swept;
+}
+
+SizeClass NodeHeap::HiddenClassAt(PageId page) const {
+  const Span* span = map().SpanAt(page);
+  return span != nullptr && span->state == SpanState::kSmall ? span->size_class : kNoClass;
 }
 
 Block NodeHeap::Find(const void* ptr) const {
@@ -227,6 +232,12 @@ void NodeHeap::ForEachLock(LockRank rank, Visit visit) {
     case LockRank::kCentralFreeList:
       for (CentralFreeList& list : central_) visit(list.lock());
       return;
+    case LockRank::kSpecials:
+      return specials_.ForEachLock(visit);
+    case LockRank::kProfile:
+      return visit(profile_.lock());
+    case LockRank::kFinalizers:
+      return visit(finalizers_.lock());
     case LockRank::kPageHeap:
       return visit(pages_.lock());
     case LockRank::kMetadata:
@@ -246,6 +257,7 @@ void NodeHeap::UnlockRankAfterFork(LockRank rank) {
 
 void NodeHeap::CheckInvariants() {
   pages_.CheckInvariants();
+  specials_.CheckInvariants();
   for (int c = 1; c < kSizeClasses; ++c) central_[c].CheckInvariants();
 }
 

@@ -14,12 +14,15 @@
 #include <cstddef>
 
 #include "src/base/ids.h"
+#include "src/heap/allocation_profile.h"
 #include "src/heap/central_free_list.h"
+#include "src/heap/finalizer_queue.h"
 #include "src/heap/location_audit.h"
 #include "src/heap/metadata_arena.h"
 #include "src/heap/page_heap.h"
 #include "src/heap/remote_frees.h"
 #include "src/heap/size_map.h"
+#include "src/heap/special.h"
 #include "src/heap/transfer_cache.h"
 #include "src/os/address_space.h"
 #include "src/stats/counters.h"
@@ -62,6 +65,9 @@ class NodeHeap {
   // Takes back blocks of class `c` of this heap.
   void FreeBatch(SizeClass c, int cache_domain, void* const* blocks, int n);
 
+  // As above, past the transfer cache: for a block of a span that has specials.
+  void FreeToSpan(SizeClass c, void* block) { central(c).InsertBatch(&block, 1); }
+
   // An object with pages of its own. `alignment` in bytes, a power of two. Null when memory has run
   // out. *zeroed says whether it is known to be zero.
   void* AllocateLarge(size_t size, size_t alignment, bool* zeroed);
@@ -78,11 +84,20 @@ class NodeHeap {
   // Gives what ReceiveRemote() gathered back to the lists. Returns the number of blocks.
   size_t SweepRemote();
 
-  // The class of the page at `ptr`, which may lie anywhere.
+  // The class that the byte map shows for `ptr`, which may lie anywhere: kNoClass where blocks have
+  // specials, too.
   SizeClass ClassAt(const void* ptr) const {
     const size_t offset = static_cast<size_t>(static_cast<const char*>(ptr) - range_.heap.start());
     if (offset >= range_.heap.reserved_bytes()) return kNoClass;
     return map().ClassAt({static_cast<uint32_t>(offset >> kPageShift)});
+  }
+
+  // The class of a small block of this heap that is on its way home, whatever the byte map shows;
+  // kNoClass where none lies any more.
+  SizeClass ClassOfBlock(const void* block) const {
+    const PageId page = map().PageOf(block);
+    const SizeClass c = map().ClassAt(page);
+    return c != kNoClass ? c : HiddenClassAt(page);
   }
 
   // The block that contains `ptr`, which must lie in this heap's range. Safe for any such address.
@@ -111,6 +126,10 @@ class NodeHeap {
   size_t remote_waiting() const { return remote_.waiting(); }
   size_t metadata_bytes();
   PageHeap& pages() { return pages_; }
+  Specials& specials() { return specials_; }
+  AllocationProfile& profile() { return profile_; }
+  FinalizerQueue& finalizers() { return finalizers_; }
+  const FinalizerQueue& finalizers() const { return finalizers_; }
   MetadataArena& arena() { return arena_; }
   HeapCounters& counters() { return counters_; }
 
@@ -135,6 +154,7 @@ class NodeHeap {
     TransferCache* caches = transfer_[domain % domains_.load(std::memory_order_acquire)];
     return caches == nullptr ? nullptr : &caches[c.value];
   }
+  SizeClass HiddenClassAt(PageId page) const;
   bool AddCacheDomain(int domain);
   template <typename Visit>
   void ForEachTransferCache(Visit visit);
@@ -147,6 +167,9 @@ class NodeHeap {
   NodeRange range_;
   MetadataArena arena_;
   PageHeap pages_;
+  Specials specials_{pages_, arena_};
+  AllocationProfile profile_{arena_};
+  FinalizerQueue finalizers_;
   RemoteFrees remote_;
   HeapCounters counters_;
   LocationAudit audit_;

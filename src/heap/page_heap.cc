@@ -170,8 +170,16 @@ void PageHeap::BeginUse(Span* span, SizeClass c) {
   if (c != kNoClass) map_.SetClass(span->start, span->length(), c);
 }
 
+void PageHeap::ShowClass(Span* span, bool shown) {
+  LockHolder holder(lock_);
+  DCHECK(span->state == SpanState::kSmall);
+  span->hides_class = !shown;
+  map_.SetClass(span->start, span->length(), shown ? span->size_class : kNoClass);
+}
+
 void PageHeap::Free(Span* span) {
   LockHolder holder(lock_);
+  DCHECK(span->specials == nullptr && !span->hides_class);
   DCHECK(span->state == SpanState::kSmall || span->state == SpanState::kLarge);
   if (span->state == SpanState::kSmall) {
     map_.SetClass(span->start, span->length(), kNoClass);
@@ -460,7 +468,7 @@ void PageHeap::CheckInvariants() {
         CHECK(!"a dead record covers pages");
     }
     for (uint32_t i = 0; i < span->pages; ++i) {
-      CHECK(map_.ClassAt(page + Length{i}) == span->size_class);
+      CHECK(map_.ClassAt(page + Length{i}) == (span->hides_class ? kNoClass : span->size_class));
       if (span->state == SpanState::kSmall || span->state == SpanState::kLarge) {
         CHECK(map_.SpanAt(page + Length{i}) == span);
       }

@@ -53,6 +53,9 @@ class PageHeap {
   // Large spans only. Gives back all but the first `n` pages.
   void Shrink(Span* span, Length n);
 
+  // Small spans only. Whether the byte map shows the class, so that blocks may go into CPU caches.
+  void ShowClass(Span* span, bool shown);
+
   // Gives memory of spans that have been idle since before `cutoff_ms` back to the kernel, stopping
   // after the span that passes `at_most` bytes. Returns the bytes that came off.
   size_t ReleaseIdle(uint64_t cutoff_ms, size_t at_most);

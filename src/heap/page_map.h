@@ -57,9 +57,14 @@ class PageMap {
   }
 
   const uint8_t* classes() const { return classes_; }
-  SizeClass ClassAt(PageId page) const { return {classes_[page.index]}; }
+  // Others may write it at the same time: the class of a live block's page can be hidden.
+  SizeClass ClassAt(PageId page) const {
+    return {std::atomic_ref(classes_[page.index]).load(std::memory_order_relaxed)};
+  }
   void SetClass(PageId start, Length n, SizeClass c) {
-    __builtin_memset(classes_ + start.index, c.value, n.pages);
+    for (size_t i = start.index; i < start.index + n.pages; ++i) {
+      std::atomic_ref(classes_[i]).store(c.value, std::memory_order_relaxed);
+    }
   }
 
   uint64_t* released() const { return released_; }

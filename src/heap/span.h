@@ -9,7 +9,7 @@
 // Records come from the heap's MetadataArena and are type-stable: their memory only ever holds
 // Spans, so a stale reference can be read and then checked by what it covers. start, pages and
 // state change only under the page heap's lock; free_objects and bits under the lock of the central
-// list of the span's class. free_objects alone is also read without that lock, by walks.
+// list of the span's class (walks read free_objects without it); specials under a lock of Specials.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@
 #include "src/base/ordered_tree.h"
 
 namespace numaheap {
+
+struct Special;
 
 enum class SpanState : uint8_t { kDead, kFree, kDetached, kSmall, kLarge };
 
@@ -32,12 +34,14 @@ struct alignas(16) Span {
   SpanState state = SpanState::kDead;
   SizeClass size_class;       // kSmall
   bool zeroed = false;        // kLarge: every byte was zero when it was handed out
+  bool hides_class = false;   // kSmall: the byte map shows kNoClass, because there are specials
   uint16_t free_objects = 0;  // kSmall: blocks that the central list may hand out
 
   uint32_t released_pages = 0;    // kFree: pages without memory; the bitmap says which
   uint64_t idle_since_ms = 0;     // kFree: mean over its idle pages
   uint64_t* free_bits = nullptr;  // kSmall: a set bit is a free block
   uint64_t inline_bits = 0;       // where free_bits points for up to 64 blocks
+  Special* specials = nullptr;    // kSmall, kLarge: by address and kind; read without the lock, too
 
   Length length() const { return {pages}; }
   bool Covers(PageId page) const { return page >= start && page - start < length(); }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -34,8 +35,7 @@ testing::Matcher<const std::string&> OneLine(const char* function, const void* p
   return MatchesRegex(regex.str());
 }
 
-constexpr std::string_view kForeign =
-    "not a pointer of this heap \\(no node, no size class\\)";
+constexpr std::string_view kForeign = "not a pointer of this heap \\(no node, no size class\\)";
 
 std::string MiddleOf(const void* block, size_t bytes) {
   std::ostringstream regex;
@@ -151,6 +151,38 @@ TEST(Pointers, DoubleFreeAfterTheFirstLeftTheCache) {
         numaheap_release_memory();
       },
       KilledBySignal(SIGABRT), OneLine("free", blocks.one(), AlreadyFree(kSmall)));
+}
+
+TEST(Pointers, DoubleFreeOfABlockThatWaitsForItsFinalizer) {
+  for (size_t size : {kSmall, kLarge}) {
+    void* block = Malloc(size);
+    const auto never_ends = [](void*, void*) {
+      for (;;) pause();
+    };
+    ASSERT_EQ(numaheap_add_finalizer(block, never_ends, nullptr), 0);
+    EXPECT_EXIT(
+        {
+          Free(block);
+          Free(block);
+        },
+        KilledBySignal(SIGABRT), OneLine("free", block, AlreadyFree(size)));
+    Free(block);
+  }
+}
+
+TEST(Pointers, DoubleFreeByAFinalizer) {
+  void* block = Malloc(kSmall);
+  ASSERT_EQ(numaheap_add_finalizer(
+                block, [](void* ptr, void*) { Free(ptr); }, nullptr),
+            0);
+  EXPECT_EXIT(
+      {
+        Free(block);
+        for (;;) numaheap_run_finalizers();
+      },
+      KilledBySignal(SIGABRT), OneLine("free", block, AlreadyFree(kSmall)));
+  numaheap_remove_finalizer(block);
+  Free(block);
 }
 
 TEST(Pointers, DoubleFreeOfLargeBlock) {
