@@ -31,6 +31,11 @@ constexpr int kRanks = 0
 
 }  // namespace
 
+void Lock::BeginHeld() {
+  state_.store(kHeld, std::memory_order_relaxed);
+  if constexpr (kDebugChecks) ++held_by_rank[static_cast<int>(rank_)];
+}
+
 void Lock::AcquireSlow() {
   for (int spin = 0; spin < kSpins; ++spin) {
     uint32_t expected = kFree;

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include "absl/base/thread_annotations.h"
 #include "src/base/check.h"
@@ -22,7 +23,10 @@ enum class LockRank : uint8_t {
 
 class ABSL_LOCKABLE Lock {
  public:
-  constexpr explicit Lock(LockRank rank) : rank_(rank) {}
+  constexpr explicit Lock(LockRank rank) : rank_(rank) {
+    if (!std::is_constant_evaluated() && HoldsAllForFork()) [[unlikely]]
+      BeginHeld();
+  }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
@@ -64,7 +68,8 @@ class ABSL_LOCKABLE Lock {
   static void BeginFork();
   static void EndFork();
   // Between these two the forking thread holds all locks, and may allocate: handlers of others that
-  // were registered before ours run then. Its locking and unlocking does nothing.
+  // were registered before ours run then. Its locking and unlocking does nothing, and locks that it
+  // makes are held like the others, until all are released.
   static void BeginHoldingAll() { holds_all = true; }
   static void EndHoldingAll() { holds_all = false; }
   static bool HoldsAllForFork() { return holds_all; }
@@ -74,6 +79,7 @@ class ABSL_LOCKABLE Lock {
 
   static constexpr uint32_t kFree = 0, kHeld = 1, kContended = 2;
 
+  void BeginHeld();
   void AcquireSlow();
   void Wake();
   static void NoteAcquire(LockRank rank);

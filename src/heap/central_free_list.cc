@@ -83,14 +83,18 @@ int CentralFreeList::Populate(void** out, int n) {
   return RemoveFrom(span, out + n, n);
 }
 
-CentralFreeList::Run CentralFreeList::FirstRun(void* const* blocks, int n, Span* span) const {
+Span* CentralFreeList::SpanOf(void* block, Span* last) const {
+  const PageId page = pages_.map().PageOf(block);
+  Span* span = last != nullptr && last->Covers(page) ? last : pages_.map().SpanAt(page);
+  if (span == nullptr || span->state != SpanState::kSmall || span->size_class != class_) {
+    ReportAlreadyFree("free", block, node_, class_, kSizeMap[class_].size);
+  }
+  return span;
+}
+
+int CentralFreeList::MarkRun(Span* span, void* const* blocks, int n) {
   const SizeClassInfo& info = kSizeMap[class_];
   const PageMap& map = pages_.map();
-  const PageId page = map.PageOf(blocks[0]);
-  if (span == nullptr || !span->Covers(page)) span = map.SpanAt(page);
-  if (span == nullptr || span->state != SpanState::kSmall || span->size_class != class_) {
-    ReportAlreadyFree("free", blocks[0], node_, class_, info.size);
-  }
   const size_t offset = map.OffsetOf(blocks[0]) - (size_t{span->start.index} << kPageShift);
   const uint32_t index = kSizeMap.IndexOf(class_, offset);
   if (index >= info.span_objects) ReportForeignPointer("free", blocks[0]);  // a span's tail
@@ -99,24 +103,29 @@ CentralFreeList::Run CentralFreeList::FirstRun(void* const* blocks, int n, Span*
     ReportInteriorPointer("free", blocks[0], node_, class_, info.size,
                           start + index * size_t{info.size});
   }
-  // How far the blocks behind it follow, upward or downward.
+  uint64_t* const bits = span->free_bits;
+  const auto already_free = [&](size_t at) {
+    ReportAlreadyFree("free", start + at * size_t{info.size}, node_, class_, info.size);
+  };
+  if (bits == nullptr) already_free(index);  // the span became empty a moment ago, in this batch
   const auto size = static_cast<ptrdiff_t>(info.size);
   const ptrdiff_t step = n > 1 ? Distance(blocks[0], blocks[1]) : 0;
-  const bool down = step == -size;
-  const int room = step == size ? info.span_objects - static_cast<int>(index)
-                   : down       ? static_cast<int>(index) + 1
-                                : 1;
+  if (step != size && step != -size) {
+    if (TestBit(bits, index)) already_free(index);
+    SetBits(bits, index, 1);
+    return 1;
+  }
+  const bool down = step < 0;
+  const int room =
+      std::min(n, down ? static_cast<int>(index) + 1 : info.span_objects - static_cast<int>(index));
   int count = 1;
-  while (count < std::min(n, room) && Distance(blocks[count - 1], blocks[count]) == step) ++count;
+  while (count < room && Distance(blocks[count - 1], blocks[count]) == step) ++count;
   const size_t first = down ? index + 1 - static_cast<size_t>(count) : index;
   const size_t end = first + static_cast<size_t>(count);
-  // Without bits: it became empty a moment ago, in this batch.
-  const size_t free =
-      span->free_bits == nullptr ? index : FindBit(span->free_bits, first, end, true);
-  if (free < end) {
-    ReportAlreadyFree("free", start + free * size_t{info.size}, node_, class_, info.size);
-  }
-  return {span, first, count};
+  const size_t free = FindBit(bits, first, end, true);
+  if (free < end) already_free(free);
+  SetBits(bits, first, static_cast<size_t>(count));
+  return count;
 }
 
 void CentralFreeList::InsertBatch(void* const* blocks, int n) {
@@ -131,12 +140,11 @@ void CentralFreeList::InsertBatch(void* const* blocks, int n) {
       const int begin = i;
       Span* span = nullptr;
       while (i < n && empties < kMaxEmpty) {
-        const Run run = FirstRun(blocks + i, n - i, span);
-        i += run.count;
-        span = run.span;
-        SetBits(span->free_bits, run.first, static_cast<size_t>(run.count));
+        span = SpanOf(blocks[i], span);
+        const int count = MarkRun(span, blocks + i, n - i);
+        i += count;
         if (span->free_objects == 0) nonempty_.Insert(span);
-        span->SetFreeObjects(span->free_objects + static_cast<size_t>(run.count));
+        span->SetFreeObjects(span->free_objects + static_cast<size_t>(count));
         if (span->free_objects < info.span_objects) continue;
         nonempty_.Remove(span);
         --spans_;

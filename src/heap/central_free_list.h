@@ -50,16 +50,12 @@ class CentralFreeList {
     bool operator()(const Span& a, const Span& b) const { return a.start < b.start; }
   };
 
-  // Blocks that lie one behind the other in a span: they are often freed together, and then go in
-  // at once.
-  struct Run {
-    Span* span;
-    size_t first;  // number in the span
-    int count;
-  };
-  // The run that blocks[0] begins, upward or downward. Dies as InsertBatch does. `span`: where the
-  // last one was, or null.
-  Run FirstRun(void* const* blocks, int n, Span* span) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The span of a block of this class; `last`: that of the block before it, or null. Dies of what
+  // lies in none.
+  Span* SpanOf(void* block, Span* last) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Marks blocks[0] as free, and as many behind it as lie one behind the other in `span`, upward or
+  // downward: they are often freed together. Returns how many. Dies as InsertBatch does.
+  int MarkRun(Span* span, void* const* blocks, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Takes up to `n` blocks of a span that is here and puts them before `end`, lowest address last.
   int RemoveFrom(Span* span, void** end, int n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

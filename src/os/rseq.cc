@@ -9,9 +9,14 @@ extern "C" {
 }
 
 namespace numaheap {
-namespace {
 
-[[gnu::tls_model("initial-exec")]] thread_local RseqArea fake_rseq_area = {0, -1, 0};
+extern "C" {
+[[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local RseqArea
+    numaheap_fake_rseq_area;
+constinit thread_local RseqArea numaheap_fake_rseq_area = {0, -1, 0};
+}
+
+namespace {
 
 #if defined(__x86_64__)
 constexpr bool kHaveSequences = true;
@@ -30,7 +35,14 @@ char* ThreadPointer() {
 }  // namespace
 
 ptrdiff_t FakeRseqOffset() {
-  return reinterpret_cast<char*>(&fake_rseq_area) - ThreadPointer();
+#if defined(__x86_64__)
+  // Without the thread pointer: a static program resolves its indirect functions before it has one.
+  ptrdiff_t offset;
+  asm("movq numaheap_fake_rseq_area@gottpoff(%%rip), %0" : "=r"(offset));
+  return offset;
+#else
+  return reinterpret_cast<char*>(&numaheap_fake_rseq_area) - ThreadPointer();
+#endif
 }
 
 ptrdiff_t RegisteredRseqOffset() {
