@@ -116,7 +116,7 @@ def check_figures(build, tables):
         # A batch has more than a block, and takes more than a hit.
         for row in tables["refill"] + tables["overflow"]:
             blocks, per_batch, per_block = map(number, row[3:6])
-            expect(2 < blocks <= 64 and per_batch > per_block > 1, f"a batch: {row}")
+            expect(2 < blocks <= 256 and per_batch > per_block > 1, f"a batch: {row}")
         for row in tables["remote"]:
             expect(number(row[2]) < number(row[4]) < number(row[6]), f"remote frees: {row}")
     if "calls" in tables:
