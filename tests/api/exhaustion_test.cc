@@ -236,6 +236,12 @@ TEST(ExhaustionTest, FreesReachOtherCpus) {
   if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
   constexpr int kRounds = 6;
   size_t sizes[kRounds];
+  // The CPUs have their caches, and both heaps records for more than a span.
+  for (int cpu : {cpus[0], cpus[1]}) {
+    const PinnedTo pinned(cpu);
+    Chain chain;
+    for (int i = 0; i < 1000; ++i) ASSERT_TRUE(chain.Take(Malloc(1000)));
+  }
   {
     const Shortage shortage;
     for (int round = 0; round < kRounds; ++round) {
