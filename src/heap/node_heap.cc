@@ -79,7 +79,7 @@ template <typename Visit>
 void NodeHeap::ForEachTransferCache(Visit visit) {
   const int domains = domains_.load(std::memory_order_acquire);
   for (int d = 0; d < domains; ++d) {
-    for (int c = 1; c < kSizeClasses; ++c)
+    for (int c = 0; c < kSizeClasses; ++c)
       visit(transfer_[d][c], SizeClass{static_cast<uint8_t>(c)});
   }
 }
