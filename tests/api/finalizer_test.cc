@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "src/api/numaheap.h"
+#include "tests/api/child.h"
 #include "tests/api/cpu.h"
 #include "tests/api/snapshot.h"
 
@@ -271,24 +272,6 @@ TEST(FinalizerTest, FreedElsewhere) {
   EXPECT_TRUE(Snapshot().StatesAddUp());
 }
 
-// Bytes of node 0's heap that were freed on CPUs of node 1.
-uint64_t FreedElsewhere() {
-  numaheap_node_snapshot_t nodes[8];
-  uint64_t freed[64] = {};
-  numaheap_snapshot_t snapshot = {};
-  snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
-  snapshot.node_capacity = 8;
-  snapshot.nodes = nodes;
-  snapshot.freed_bytes = freed;
-  EXPECT_EQ(numaheap_snapshot(&snapshot), 0);
-  uint32_t here = 0, there = 0;
-  for (uint32_t i = 0; i < snapshot.node_count; ++i) {
-    if (nodes[i].node == 0) here = i;
-    if (nodes[i].node == 1) there = i;
-  }
-  return freed[there * 8 + here];
-}
-
 // Blocks that wait to be sent home while a finalizer hides their class, and those freed then.
 TEST(FinalizerTest, EveryByteThatGoesHomeIsCounted) {
   const char* options = getenv("NUMAHEAP_OPTIONS");
@@ -297,22 +280,22 @@ TEST(FinalizerTest, EveryByteThatGoesHomeIsCounted) {
   }
   const PinnedTo pin(UsableCpus()[1]);
   for (size_t size : {size_t{64}, size_t{1024}}) {
-    const uint64_t before = FreedElsewhere();
+    const uint64_t before = FreedBytes(1, 0);
     std::vector<void*> blocks(40);
     for (void*& block : blocks) block = numaheap_malloc_onnode(size, 0);
     std::atomic<int> count{0};
     for (size_t i = 0; i < blocks.size(); ++i) {
       if (i == 20) {
         ASSERT_EQ(numaheap_add_finalizer(blocks.back(), CountCall, &count), 0);
-        EXPECT_EQ(FreedElsewhere() - before, i * size);
+        EXPECT_EQ(FreedBytes(1, 0) - before, i * size);
       }
       if (i == 30) numaheap_release_memory();
       Free(blocks[i]);
-      EXPECT_EQ(FreedElsewhere() - before, (i + 1) * size);
+      EXPECT_EQ(FreedBytes(1, 0) - before, (i + 1) * size);
     }
     RunUntil(count, 1);
     numaheap_release_memory();
-    EXPECT_EQ(FreedElsewhere() - before, blocks.size() * size);
+    EXPECT_EQ(FreedBytes(1, 0) - before, blocks.size() * size);
   }
 }
 
@@ -341,18 +324,6 @@ TEST(FinalizerTest, AScavengerThreadRunsThemUnasked) {
 }
 
 // ---- Fork and exit -----------------------------------------------------------------------------
-
-template <typename Body>
-int StatusOfChild(Body body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);
-    _exit(body() ? 0 : 1);
-  }
-  int status = -1;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return status;
-}
 
 // Keeps any scavenger thread from running others: it waits in this one. The tests that use it are
 // about what waits.

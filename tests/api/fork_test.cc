@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "src/api/numaheap.h"
+#include "tests/api/child.h"
 #include "tests/api/snapshot.h"
 
 namespace numaheap {
@@ -29,20 +30,6 @@ void (*volatile const Free)(void*) = free;
 void* (*volatile const Calloc)(size_t, size_t) = calloc;
 
 constexpr size_t kMiB = size_t{1} << 20;
-
-// Runs `body` in a child and returns its wait status: 0 if `body` returned true. A child that hangs
-// dies of SIGALRM.
-template <typename Body>
-int StatusOfChild(Body body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);
-    _exit(body() ? 0 : 1);
-  }
-  int status = -1;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return status;
-}
 
 // Allocates, writes and frees in all ways, enough to miss every cache.
 bool UseTheHeap() {

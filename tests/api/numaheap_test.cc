@@ -471,22 +471,6 @@ TEST(ThreadNodeTest, MissingNodesChangeNothing) {
 
 // ---- Who freed whose memory --------------------------------------------------------------------
 
-// Bytes that were freed on CPUs of one node and belonged to another's heap.
-uint64_t FreedBytes(int from, int home) {
-  Node nodes[8];
-  uint64_t freed[64] = {};
-  numaheap_snapshot_t snapshot = {};
-  snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
-  snapshot.node_capacity = 8;
-  snapshot.nodes = nodes;
-  snapshot.freed_bytes = freed;
-  EXPECT_EQ(numaheap_snapshot(&snapshot), 0);
-  uint32_t i = 0, j = 0;
-  while (i + 1 < snapshot.node_count && nodes[i].node != from) ++i;
-  while (j + 1 < snapshot.node_count && nodes[j].node != home) ++j;
-  return freed[i * 8 + j];
-}
-
 TEST(FreedBytesTest, EveryPairIsExact) {
   if (!HasTwoNodes()) GTEST_SKIP() << "needs two nodes";
   for (int from : {0, 1}) {

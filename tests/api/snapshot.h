@@ -59,4 +59,21 @@ class Snapshot {
   int error_;
 };
 
+// Bytes that were freed on CPUs of node `from` and belonged to the heap of node `home`.
+inline uint64_t FreedBytes(int from, int home) {
+  constexpr uint32_t kNodes = 8;
+  numaheap_node_snapshot_t nodes[kNodes];
+  uint64_t freed[kNodes * kNodes] = {};
+  numaheap_snapshot_t snapshot = {};
+  snapshot.version = NUMAHEAP_SNAPSHOT_VERSION;
+  snapshot.node_capacity = kNodes;
+  snapshot.nodes = nodes;
+  snapshot.freed_bytes = freed;
+  if (numaheap_snapshot(&snapshot) != 0) return UINT64_MAX;
+  uint32_t i = 0, j = 0;
+  while (i + 1 < snapshot.node_count && nodes[i].node != from) ++i;
+  while (j + 1 < snapshot.node_count && nodes[j].node != home) ++j;
+  return freed[i * kNodes + j];
+}
+
 }  // namespace numaheap
